@@ -1,0 +1,309 @@
+# Copyright: the croft contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the lab should be against what it is, and the steps from one to the other.
+
+The lab is a few systemd-nspawn machines on one bridge of one physical machine. Everything here is pure: the machine
+is looked at and changed in ``lab_machine``. What stands is always read from the machine itself (processes, mounts, loop
+devices, links), never from a record, so that a lab whose owner crashed is taken away as thoroughly as any other.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+STATES = ("present", "isolated", "powered_off", "absent")
+# A link's name has at most 15 characters and ours are `vb-<node>` (nspawn's own) and `vm-<node>`.
+NODE_NAME = re.compile(r"^[a-z][a-z0-9-]{0,11}$")
+
+
+@dataclass(frozen=True)
+class Disk:
+    """A disk of a node: a sparse file on the machine, a loop device in the node."""
+
+    name: str
+    size_gib: int
+
+
+@dataclass(frozen=True)
+class Node:
+    """A node as it is wished."""
+
+    name: str
+    address: str
+    state: str = "present"
+    disks: tuple[Disk, ...] = ()
+
+
+@dataclass(frozen=True)
+class Network:
+    """The bridge that the nodes and their guests share, and the way out of it."""
+
+    bridge: str
+    interface: ipaddress.IPv4Interface
+
+    @property
+    def prefix_length(self) -> int:
+        return self.interface.network.prefixlen
+
+    @property
+    def nft_table(self) -> str:
+        """Named after the bridge: two labs on one machine do not touch each other's."""
+        return self.bridge.replace("-", "_")
+
+
+@dataclass
+class Found:
+    """A node as the machine shows it."""
+
+    name: str
+    exists: bool = False
+    record: Mapping[str, Any] = field(default_factory=dict)
+    supervisor: int | None = None
+    leader: int | None = None
+    mounted: bool = False
+    loops: Mapping[str, str] = field(default_factory=dict)  # disk name -> /dev/loopN
+    connected: bool = False
+
+    @property
+    def running(self) -> bool:
+        return self.supervisor is not None
+
+
+@dataclass
+class Machine:
+    """The machine as it is: its nodes by name, and what the lab's network left on it."""
+
+    nodes: dict[str, Found]
+    bridge: bool = False
+    nat: bool = False
+    forwarding: bool = False
+
+
+@dataclass(frozen=True)
+class Step:
+    """One thing to do. ``node`` is empty for what concerns the machine."""
+
+    kind: str
+    node: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.node}".rstrip()
+
+
+def parse_nodes(raw: Sequence[Mapping[str, Any]], network: Network) -> tuple[list[Node], list[str]]:
+    """Make nodes of the module's argument; return them and one line for each thing that is wrong with them."""
+    nodes: list[Node] = []
+    problems: list[str] = []
+    names: set[str] = set()
+    addresses: dict[str, str] = {str(network.interface.ip): "the machine"}
+    for entry in raw:
+        name, address, state = str(entry["name"]), str(entry["address"]), str(entry.get("state") or "present")
+        where = f"lab node {name}"
+        if not NODE_NAME.match(name):
+            problems.append(f"{where}: the name must match {NODE_NAME.pattern} (12 characters at most)")
+        if name in names:
+            problems.append(f"{where}: the name is there twice; give each node a name of its own")
+        names.add(name)
+        try:
+            inside = ipaddress.IPv4Address(address) in network.interface.network
+        except ValueError:
+            inside = False
+        if not inside:
+            problems.append(f"{where}: address {address} is not one of the lab's network {network.interface.network}")
+        elif address in addresses:
+            problems.append(f"{where}: address {address} is taken by {addresses[address]}")
+        addresses.setdefault(address, name)
+        disks = tuple(Disk(str(d["name"]), int(d["size_gib"])) for d in entry.get("disks") or ())
+        problems.extend(
+            f"{where}: disk {d.name} has {d.size_gib} GiB; give a whole number >= 1" for d in disks if d.size_gib < 1
+        )
+        nodes.append(Node(name, address, state, disks))
+    return nodes, problems
+
+
+def record_of(node: Node, image: str) -> dict[str, Any]:
+    """What a node was made from; a node that stands and was made from something else is not what was asked for."""
+    return {
+        "image": image,
+        "address": node.address,
+        "disks": {disk.name: disk.size_gib for disk in node.disks},
+    }
+
+
+def stale(nodes: Iterable[Node], machine: Machine, image: str, recreate: Iterable[str]) -> list[str]:
+    """One line for each node that stands but was made from something else, and may not be made anew."""
+    allowed = set(recreate)
+    lines = []
+    for node in nodes:
+        found = machine.nodes.get(node.name)
+        if not found or not found.exists or node.state == "absent" or node.name in allowed:
+            continue
+        wanted = record_of(node, image)
+        differs = [key for key in wanted if found.record.get(key) != wanted[key]]
+        if differs:
+            lines.append(
+                f"lab node {node.name}: it was made with another {' and '.join(differs)}; name it in lab_recreate to make "
+                "it anew (its disks are lost), or run make clean"
+            )
+    return lines
+
+
+def steps(nodes: Sequence[Node], machine: Machine, image: str, recreate: Iterable[str] = ()) -> list[Step]:
+    """Tell what must be done, in order, so that the machine has the nodes as wished.
+
+    Nodes that stand on the machine and are not wished any more are taken away only when every wished node is absent:
+    then the lab as a whole goes, with its network.
+    """
+    todo: list[Step] = []
+    take_all = all(node.state == "absent" for node in nodes)
+    allowed = set(recreate)
+    if not take_all:
+        network = (("create bridge", machine.bridge), ("allow forwarding", machine.forwarding), ("create nat", machine.nat))
+        todo.extend(Step(kind) for kind, there in network if not there)
+    wished = {node.name: node for node in nodes}
+    leaving = [name for name in machine.nodes if name not in wished] if take_all else []
+    for name in [*wished, *leaving]:
+        found = machine.nodes.get(name) or Found(name)
+        node = wished.get(name)
+        todo.extend(_node_steps(node, found, name, image, name in allowed))
+    if take_all:
+        network = (("remove nat", machine.nat), ("remove bridge", machine.bridge))
+        todo.extend(Step(kind) for kind, there in network if there)
+        if machine.nat or machine.bridge or machine.nodes:
+            todo.append(Step("restore forwarding"))
+    return todo
+
+
+def _node_steps(node: Node | None, found: Found, name: str, image: str, may_recreate: bool) -> list[Step]:
+    state = node.state if node else "absent"
+    todo: list[Step] = []
+    exists, running, connected = found.exists, found.running, found.connected
+    is_stale = bool(node and exists and found.record != record_of(node, image))
+    leftovers = found.mounted or bool(found.loops)
+    if state == "absent" or (is_stale and may_recreate):
+        if running:
+            todo.append(Step("cut power", name))
+        if leftovers or running:
+            todo.append(Step("release", name))
+        if exists:
+            todo.append(Step("remove", name))
+        exists = running = connected = leftovers = False
+    if state == "absent":
+        return todo
+    if not exists:
+        todo.append(Step("create", name))
+    if state == "powered_off":
+        if running:
+            todo.append(Step("cut power", name))
+        if running or leftovers:
+            todo.append(Step("release", name))
+        return todo
+    if not running:
+        if leftovers:  # of a power cut: mounts and loop devices outlive the node
+            todo.append(Step("release", name))
+        todo.append(Step("start", name))
+        connected = True
+    if state == "isolated" and connected:
+        todo.append(Step("isolate", name))
+    if state == "present" and not connected:
+        todo.append(Step("connect", name))
+    return todo
+
+
+def nspawn_command(node: str, root: str, bridge: str, devices: Iterable[str]) -> list[str]:
+    """The command that boots a node.
+
+    ``--register=no --keep-unit`` works with and without systemd as the machine's PID 1. The second link, `vm0`, is the
+    node's port for its guests; nspawn leaves its other end (`vm-<node>`) for us to plug into the bridge.
+    """
+    return [
+        "systemd-nspawn",
+        "--quiet",
+        f"--machine={node}",
+        f"--directory={root}",
+        "--boot",
+        "--register=no",
+        "--keep-unit",
+        "--console=pipe",
+        "--resolv-conf=off",
+        "--timezone=off",
+        "--link-journal=no",
+        "--capability=all",
+        "--private-users=no",
+        f"--network-bridge={bridge}",
+        f"--network-veth-extra=vm-{node}:vm0",
+        *(f"--bind={device}" for device in devices),
+    ]
+
+
+def start_command(node: str, command: Sequence[str], systemd: bool, log: str) -> list[str]:
+    """Wrap the command so that the node outlives the run that started it: a transient unit where systemd is PID 1."""
+    if not systemd:
+        return list(command)
+    return [
+        "systemd-run",
+        "--quiet",
+        "--collect",
+        f"--unit=croft-lab-{node}",
+        "--slice=machine.slice",
+        "--property=Delegate=yes",
+        "--property=KillMode=mixed",
+        "--property=TasksMax=infinity",
+        f"--property=StandardOutput=append:{log}",
+        "--setenv=SYSTEMD_SECCOMP=0",
+        *command,
+    ]
+
+
+def supervisor_of(argv: Sequence[str]) -> str | None:
+    """The node's name when this is the command line of a node's nspawn process, else None."""
+    if not argv or Path(argv[0]).name != "systemd-nspawn":
+        return None
+    for argument in argv[1:]:
+        if argument.startswith("--machine="):
+            return argument.removeprefix("--machine=")
+    return None
+
+
+def supervisor_root(argv: Sequence[str]) -> str:
+    """The node's root directory on its nspawn command line, or the empty string."""
+    for argument in argv:
+        if argument.startswith("--directory="):
+            return argument.removeprefix("--directory=")
+    return ""
+
+
+def node_files(node: Node, nodes: Sequence[Node], network: Network, disks: Mapping[str, str]) -> dict[str, str]:
+    """Files that make a node of the image, by path below its root: its name, address, peers and disks."""
+    hosts = "".join(f"{peer.address} {peer.name}\n" for peer in sorted(nodes, key=lambda n: n.name))
+    return {
+        "etc/hostname": f"{node.name}\n",
+        "etc/hosts": f"127.0.0.1 localhost\n::1 localhost\n{hosts}",
+        "etc/systemd/network/10-host0.network": (
+            "[Match]\nName=host0\n\n[Network]\n"
+            f"Address={node.address}/{network.prefix_length}\nGateway={network.interface.ip}\n"
+            "LinkLocalAddressing=no\nIPv6AcceptRA=no\n"
+        ),
+        "etc/croft-lab/disks": "".join(f"{name} {device}\n" for name, device in sorted(disks.items())),
+    }
+
+
+def nft_rules(network: Network) -> str:
+    """The way out for the nodes: masquerading, and TCP segments cut to what the machine's own uplink carries."""
+    return (
+        f"table inet {network.nft_table} {{\n"
+        "  chain postrouting {\n"
+        "    type nat hook postrouting priority srcnat;\n"
+        f"    ip saddr {network.interface.network} ip daddr != {network.interface.network} masquerade\n"
+        "  }\n"
+        "  chain forward {\n"
+        "    type filter hook forward priority mangle;\n"
+        f'    iifname "{network.bridge}" tcp flags syn tcp option maxseg size set rt mtu\n'
+        "  }\n"
+        "}\n"
+    )
