@@ -60,13 +60,28 @@ def pool_problems(pools: Sequence[Mapping[str, Any]], host: Host) -> list[str]:
             problems.extend(_logical_problems(where, pool, host))
         for device in devices:
             problems.extend(_device_problems(where, pool, device, host))
-        target = pool.get("path") if kind == "dir" else f"/dev/{pool.get('volume_group') or name}"
+        target = complete(pool)["path"]
         there = host.pools.get(name)
         if there and target and there != target:
             problems.append(f"{where}: libvirt has it at {there}, the inventory at {target}; name it otherwise, or move it by hand")
     names = [pool["name"] for pool in pools]
     problems.extend(f"storage pool {name}: is there twice; keep one" for name in _doubles(names))
     return problems
+
+
+def complete(pool: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the pool with its defaults filled in: kind, file system and its label, volume group, where it is."""
+    kind, group = pool.get("type") or "dir", pool.get("volume_group") or pool["name"]
+    return {
+        "name": pool["name"],
+        "type": kind,
+        "path": pool.get("path") if kind == "dir" else f"/dev/{group}",
+        "device": pool.get("device") or "",
+        "devices": pool_devices(pool),
+        "filesystem": pool.get("filesystem") or "ext4",
+        "label": label_of(pool["name"]),
+        "volume_group": group,
+    }
 
 
 def pool_devices(pool: Mapping[str, Any]) -> list[str]:

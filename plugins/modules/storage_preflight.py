@@ -36,20 +36,46 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-labels:
-  description: The label of the file system for each pool.
+pools:
+  description: The pools with their defaults filled in.
   returned: success
-  type: dict
-  sample: {croft: croft-croft}
+  type: list
+  elements: dict
+  sample:
+    - {name: croft, type: dir, path: /var/lib/croft/pool, device: /dev/sdb, devices: [/dev/sdb], filesystem: ext4, label: croft-croft,
+       volume_group: croft}
+libvirt:
+  description: Whether libvirt is there to be told of pools.
+  returned: success
+  type: bool
 """
 
 import json
 import stat
 from pathlib import Path
+from xml.etree import ElementTree
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.croft.infra.plugins.module_utils import storage_pools as pure
-from ansible_collections.croft.infra.plugins.module_utils.libvirt_connection import pool_targets
+
+
+try:
+    import libvirt
+except ImportError:  # a host that is yet to be made has no pools either
+    libvirt = None
+
+
+def pool_targets(uri: str) -> dict[str, str]:
+    """Return where libvirt has its pools: path by name, nothing when there is no libvirt yet."""
+    if libvirt is None:
+        return {}
+    try:
+        connection = libvirt.openReadOnly(uri)
+    except libvirt.libvirtError:
+        return {}
+    with_xml = [(pool.name(), pool.XMLDesc(0)) for pool in connection.listAllStoragePools(0)]
+    connection.close()
+    return {name: ElementTree.fromstring(xml).findtext("target/path") or "" for name, xml in with_xml}
 
 
 def look_at_device(module: AnsibleModule, path: str, mounts: dict[str, str]) -> pure.Device:
@@ -102,7 +128,7 @@ def main() -> None:
     problems = pure.pool_problems(pools, look(module))
     if problems:
         module.fail_json(msg="\n".join(problems))
-    module.exit_json(changed=False, labels={pool["name"]: pure.label_of(pool["name"]) for pool in pools})
+    module.exit_json(changed=False, pools=[pure.complete(pool) for pool in pools], libvirt=libvirt is not None)
 
 
 if __name__ == "__main__":
