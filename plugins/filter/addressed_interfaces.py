@@ -40,7 +40,10 @@ def addressed_interfaces(facts: Mapping[str, Any]) -> list[str]:
     if not isinstance(facts, Mapping):
         raise AnsibleFilterError("croft.infra.addressed_interfaces takes a host's facts, a mapping")
     # Facts keep an interface's details under its name with what Python forbids in names replaced by `_`.
-    details = {name: facts.get(name.replace("-", "_").replace(".", "_").replace(":", "_"), {}) for name in facts.get("interfaces", ())}
+    details = {
+        name: facts.get(name.replace("-", "_").replace(".", "_").replace(":", "_"), {})
+        for name in facts.get("interfaces", ())
+    }
     return sorted(name for name, detail in details.items() if _carries_address(detail))
 
 

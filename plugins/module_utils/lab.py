@@ -147,8 +147,8 @@ def stale(nodes: Iterable[Node], machine: Machine, image: str, recreate: Iterabl
         differs = [key for key in wanted if found.record.get(key) != wanted[key]]
         if differs:
             lines.append(
-                f"lab node {node.name}: it was made with another {' and '.join(differs)}; name it in lab_recreate to make "
-                "it anew (its disks are lost), or run make clean"
+                f"lab node {node.name}: it was made with another {' and '.join(differs)}; name it in lab_recreate to "
+                "make it anew (its disks are lost), or run make clean"
             )
     return lines
 
@@ -163,7 +163,11 @@ def steps(nodes: Sequence[Node], machine: Machine, image: str, recreate: Iterabl
     take_all = all(node.state == "absent" for node in nodes)
     allowed = set(recreate)
     if not take_all:
-        network = (("create bridge", machine.bridge), ("allow forwarding", machine.forwarding), ("create nat", machine.nat))
+        network = (
+            ("create bridge", machine.bridge),
+            ("allow forwarding", machine.forwarding),
+            ("create nat", machine.nat),
+        )
         todo.extend(Step(kind) for kind, there in network if not there)
     wished = {node.name: node for node in nodes}
     leaving = [name for name in machine.nodes if name not in wished] if take_all else []
@@ -172,8 +176,8 @@ def steps(nodes: Sequence[Node], machine: Machine, image: str, recreate: Iterabl
         node = wished.get(name)
         todo.extend(_node_steps(node, found, name, image, name in allowed))
     if take_all:
-        network = (("remove nat", machine.nat), ("remove bridge", machine.bridge))
-        todo.extend(Step(kind) for kind, there in network if there)
+        todo += [Step("remove nat")] if machine.nat else []
+        todo += [Step("remove bridge")] if machine.bridge else []
         if machine.nat or machine.bridge or machine.nodes:
             todo.append(Step("restore forwarding"))
     return todo
@@ -181,38 +185,36 @@ def steps(nodes: Sequence[Node], machine: Machine, image: str, recreate: Iterabl
 
 def _node_steps(node: Node | None, found: Found, name: str, image: str, may_recreate: bool) -> list[Step]:
     state = node.state if node else "absent"
-    todo: list[Step] = []
-    exists, running, connected = found.exists, found.running, found.connected
-    is_stale = bool(node and exists and found.record != record_of(node, image))
-    leftovers = found.mounted or bool(found.loops)
+    is_stale = bool(node and found.exists and found.record != record_of(node, image))
     if state == "absent" or (is_stale and may_recreate):
-        if running:
-            todo.append(Step("cut power", name))
-        if leftovers or running:
-            todo.append(Step("release", name))
-        if exists:
-            todo.append(Step("remove", name))
-        exists = running = connected = leftovers = False
+        todo = _take_away(found, name)
+        found = Found(name)
+    else:
+        todo = []
     if state == "absent":
         return todo
-    if not exists:
+    if not found.exists:
         todo.append(Step("create", name))
     if state == "powered_off":
-        if running:
-            todo.append(Step("cut power", name))
-        if running or leftovers:
-            todo.append(Step("release", name))
-        return todo
-    if not running:
-        if leftovers:  # of a power cut: mounts and loop devices outlive the node
-            todo.append(Step("release", name))
-        todo.append(Step("start", name))
+        return todo + ([Step("cut power", name)] if found.running else []) + _let_go(found, name)
+    connected = found.connected
+    if not found.running:
+        # Mounts and loop devices outlive a node that died.
+        todo += [*_let_go(found, name), Step("start", name)]
         connected = True
-    if state == "isolated" and connected:
-        todo.append(Step("isolate", name))
-    if state == "present" and not connected:
-        todo.append(Step("connect", name))
+    if connected != (state == "present"):
+        todo.append(Step("connect" if state == "present" else "isolate", name))
     return todo
+
+
+def _take_away(found: Found, name: str) -> list[Step]:
+    power = [Step("cut power", name)] if found.running else []
+    return power + _let_go(found, name) + ([Step("remove", name)] if found.exists else [])
+
+
+def _let_go(found: Found, name: str) -> list[Step]:
+    holds = found.running or found.mounted or bool(found.loops)
+    return [Step("release", name)] if holds else []
 
 
 def nspawn_command(node: str, root: str, bridge: str, devices: Iterable[str]) -> list[str]:

@@ -72,7 +72,9 @@ def _link(name: str) -> dict[str, Any]:
 class LabMachine:
     """One machine with one lab in ``state_dir``."""
 
-    def __init__(self, state_dir: str, image: str, network: lab.Network, files: Mapping[str, str], public_key: str) -> None:
+    def __init__(
+        self, state_dir: str, image: str, network: lab.Network, files: Mapping[str, str], public_key: str
+    ) -> None:
         self.dir = Path(state_dir)
         self.image = image
         self.network = network
@@ -107,7 +109,9 @@ class LabMachine:
             entry.get("table", {}).get("name") == self.network.nft_table for entry in json.loads(tables)["nftables"]
         )
         bridge = _link(self.network.bridge)
-        return lab.Machine(nodes, bridge="UP" in bridge.get("flags", ()), nat=nat, forwarding=_read(FORWARD).strip() == "1")
+        return lab.Machine(
+            nodes, bridge="UP" in bridge.get("flags", ()), nat=nat, forwarding=_read(FORWARD).strip() == "1"
+        )
 
     def _record(self, name: str) -> dict[str, Any]:
         text = _read(self.node_dir(name) / "node.json")
@@ -190,8 +194,10 @@ class LabMachine:
         # Made aside and renamed, so that a node that exists is a whole one.
         fresh = home.with_name(f".{node.name}.new")
         shutil.rmtree(fresh, ignore_errors=True)
-        for part in ("upper/etc/ssh", "work", "root", "disks"):
+        for part in ("upper/etc/ssh", "upper/var/lib/apt/lists", "work", "root", "disks"):
             (fresh / part).mkdir(parents=True)
+        # The image's package lists are empty however young: tell apt's users that they were never read.
+        os.utime(fresh / "upper/var/lib/apt/lists", (0, 0))
         run("ssh-keygen", "-A", "-f", str(fresh / "upper"))
         for disk in node.disks:
             with (fresh / "disks" / f"{disk.name}.img").open("wb") as file:
@@ -205,7 +211,9 @@ class LabMachine:
         options = f"lowerdir={self.image},upperdir={home}/upper,workdir={home}/work"
         run("mount", "-t", "overlay", "-o", options, f"croft-lab-{node.name}", str(root))
         loops = {
-            disk.name: run("losetup", "--find", "--show", "--direct-io=on", str(home / "disks" / f"{disk.name}.img")).strip()
+            disk.name: run(
+                "losetup", "--find", "--show", "--direct-io=on", str(home / "disks" / f"{disk.name}.img")
+            ).strip()
             for disk in node.disks
         }
         files = {**self.files, **lab.node_files(node, nodes, self.network, loops)}
@@ -231,7 +239,9 @@ class LabMachine:
                 cwd="/",
             )
         port = f"vm-{node.name}"
-        if not wait_for(lambda: bool(_link(port)) or (not systemd and process.poll() is not None), 80) or not _link(port):
+        if not wait_for(lambda: bool(_link(port)) or (not systemd and process.poll() is not None), 80) or not _link(
+            port
+        ):
             raise LabError(f"lab node {node.name} did not start; its last words are in {log}: {_last_line(log)}")
         self._connect(node.name)
 
@@ -243,7 +253,9 @@ class LabMachine:
 
         if not wait_for(answers, 480):
             log = self.node_dir(node.name) / "console.log"
-            raise LabError(f"lab node {node.name} does not answer on {node.address} port 22; see {log}: {_last_line(log)}")
+            raise LabError(
+                f"lab node {node.name} does not answer on {node.address} port 22; see {log}: {_last_line(log)}"
+            )
 
     def _connect(self, name: str) -> None:
         for kind in ("vb", "vm"):

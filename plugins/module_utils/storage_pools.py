@@ -63,7 +63,9 @@ def pool_problems(pools: Sequence[Mapping[str, Any]], host: Host) -> list[str]:
         target = complete(pool)["path"]
         there = host.pools.get(name)
         if there and target and there != target:
-            problems.append(f"{where}: libvirt has it at {there}, the inventory at {target}; name it otherwise, or move it by hand")
+            problems.append(
+                f"{where}: libvirt has it at {there}, the inventory at {target}; name it otherwise, or move it by hand"
+            )
     names = [pool["name"] for pool in pools]
     problems.extend(f"storage pool {name}: is there twice; keep one" for name in _doubles(names))
     return problems
@@ -120,5 +122,8 @@ def _device_problems(where: str, pool: Mapping[str, Any], path: str, host: Host)
         ours = bool(device.mounted_at) or any(s.label == label_of(pool["name"]) for s in device.signatures)
     if device.signatures and not ours:
         kinds = ", ".join(sorted({signature.type for signature in device.signatures}))
-        return [f"{where}: device {path} is not empty ({kinds}); take another disk, or empty it with wipefs if nobody needs what it holds"]
+        return [
+            f"{where}: device {path} is not empty ({kinds}); take another disk, or empty it with wipefs if nobody "
+            "needs what it holds"
+        ]
     return []

@@ -32,7 +32,9 @@ options:
     description: The SSH public key that may log in to the nodes as root.
     type: str
   copy_settings:
-    description: Whether nodes get the machine's own settings for apt, pip, name resolution and trusted certificates, each time they start.
+    description:
+      - Whether nodes get the machine's own settings for apt, pip, name resolution and trusted certificates,
+        each time they start.
     type: bool
     default: true
   suite:
@@ -153,7 +155,9 @@ def problems_of(params: dict[str, Any], nodes: list[lab.Node]) -> list[str]:
     if all(node.state == "absent" for node in nodes):
         return lines
     if not params["image"] or not Path(params["image"], "usr/lib/systemd/systemd").exists():
-        lines.append(f"image: {params['image']} holds no root file system with systemd in it; build it first (role lab does)")
+        lines.append(
+            f"image: {params['image']} holds no root file system with systemd in it; build it first (role lab does)"
+        )
     if not params["public_key"]:
         lines.append("public_key: is missing; without it nobody can log in to the nodes")
     return lines
@@ -185,7 +189,9 @@ def main() -> None:
     except LabError as error:
         module.fail_json(msg=str(error))
     done = [str(step) for step in todo]
-    module.exit_json(changed=bool(todo), steps=done, diff={"before": "", "after": "".join(f"{step}\n" for step in done)})
+    module.exit_json(
+        changed=bool(todo), steps=done, diff={"before": "", "after": "".join(f"{step}\n" for step in done)}
+    )
 
 
 if __name__ == "__main__":

@@ -8,7 +8,8 @@ DOCUMENTATION = r"""
 module: storage_preflight
 short_description: Check storage pools against what a host really has
 description:
-  - Looks at the disks, the kernel and libvirt's pools, and fails with one line for each thing that speaks against the pools.
+  - Looks at the disks, the kernel and libvirt's pools, and fails with one line for each thing that speaks against
+    the pools.
   - A disk is taken when it is empty or when it carries what an earlier run made for the same pool.
   - Changes nothing.
 options:
@@ -42,8 +43,8 @@ pools:
   type: list
   elements: dict
   sample:
-    - {name: croft, type: dir, path: /var/lib/croft/pool, device: /dev/sdb, devices: [/dev/sdb], filesystem: ext4, label: croft-croft,
-       volume_group: croft}
+    - {name: croft, type: dir, path: /var/lib/croft/pool, device: /dev/sdb, devices: [/dev/sdb], filesystem: ext4,
+       label: croft-croft, volume_group: croft}
 libvirt:
   description: Whether libvirt is there to be told of pools.
   returned: success
@@ -57,7 +58,6 @@ from xml.etree import ElementTree
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.croft.infra.plugins.module_utils import storage_pools as pure
-
 
 try:
     import libvirt
@@ -106,12 +106,16 @@ def look(module: AnsibleModule) -> pure.Host:
         module.run_command(["modprobe", "--quiet", "dm_mod"])
         mapper = "device-mapper" in Path("/proc/misc").read_text()
         if mapper and module.get_bin_path("pvs"):
-            _code, out, _err = module.run_command(["pvs", "--reportformat", "json", "-o", "pv_name,vg_name"], check_rc=True)
+            _code, out, _err = module.run_command(
+                ["pvs", "--reportformat", "json", "-o", "pv_name,vg_name"], check_rc=True
+            )
             groups = {row["pv_name"]: row["vg_name"] for row in json.loads(out)["report"][0]["pv"]}
     return pure.Host(
         devices={path: look_at_device(module, path, mounts) for path in paths},
         pools=pool_targets(module.params["uri"]),
-        volume_groups={path: groups[real] for path in paths for real in (path, str(Path(path).resolve())) if real in groups},
+        volume_groups={
+            path: groups[real] for path in paths for real in (path, str(Path(path).resolve())) if real in groups
+        },
         device_mapper=mapper,
     )
 
