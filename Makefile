@@ -22,11 +22,13 @@ help: ## Tell what there is
 DEBIAN_PACKAGES := git openssh-client python3-libvirt python3-venv
 
 $(STAMP): requirements.txt
-	@missing=$$(dpkg-query -W -f '$${Package} $${Status}\n' $(DEBIAN_PACKAGES) 2>/dev/null | awk '/ok installed/ { print $$1 }' \
-	  | sort | comm -13 - <(printf '%s\n' $(DEBIAN_PACKAGES) | sort)); \
+	@missing=$$(comm -13 \
+	  <(dpkg-query -W -f '$${Package} $${Status}\n' $(DEBIAN_PACKAGES) 2>/dev/null | awk '/ok installed/ { print $$1 }' | sort) \
+	  <(printf '%s\n' $(DEBIAN_PACKAGES) | sort)); \
 	if [ -n "$$missing" ]; then \
-	  echo "installing $$missing"; \
-	  DEBIAN_FRONTEND=noninteractive bash -c 'apt-get update -qq && apt-get install -qq -y --no-install-recommends '"$$missing" >/dev/null; \
+	  echo "installing" $$missing; \
+	  apt-get update -qq; \
+	  DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $$missing >/dev/null; \
 	fi
 	@echo "installing the pinned Python packages into $(VENV)"
 	@$(PYTHON) -m venv $(VENV)

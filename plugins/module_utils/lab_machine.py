@@ -22,6 +22,7 @@ FORWARD = Path("/proc/sys/net/ipv4/ip_forward")
 # What a node may use of the machine's devices, where the machine has them.
 DEVICES = ("/dev/fuse", "/dev/net/tun", "/dev/kvm", "/dev/loop-control", "/dev/vhost-net")
 PAUSE = 0.25
+NSPAWN_RUN = Path("/run/systemd/nspawn")
 
 
 class LabError(Exception):
@@ -54,6 +55,10 @@ def _read(path: Path) -> str:
         return path.read_text()
     except OSError:
         return ""
+
+
+def _mounts() -> set[str]:
+    return {line.split()[4] for line in _read(Path("/proc/self/mountinfo")).splitlines()}
 
 
 def _argv(pid: int) -> list[str]:
@@ -95,9 +100,9 @@ class LabMachine:
             found = nodes.setdefault(name, lab.Found(name))
             found.supervisor = pid
             found.leader = next(iter(_children(pid)), None)
-        mounts = {line.split()[4] for line in _read(Path("/proc/self/mountinfo")).splitlines()}
+        mounts = _mounts()
         for name, found in nodes.items():
-            found.mounted = str(self.node_dir(name) / "root") in mounts
+            found.mounted = any(str(point) in mounts for point in self._mount_points(name))
             found.loops = self._loops(name)
             ports = [_link(f"{kind}-{name}") for kind in ("vb", "vm")]
             found.connected = all(
@@ -112,6 +117,10 @@ class LabMachine:
         return lab.Machine(
             nodes, bridge="UP" in bridge.get("flags", ()), nat=nat, forwarding=_read(FORWARD).strip() == "1"
         )
+
+    def _mount_points(self, name: str) -> list[Path]:
+        """The node's root, and what nspawn itself mounts for a node and leaves when it is killed."""
+        return [self.node_dir(name) / "root", *NSPAWN_RUN.glob(f"*/{name}")]
 
     def _record(self, name: str) -> dict[str, Any]:
         text = _read(self.node_dir(name) / "node.json")
@@ -277,9 +286,12 @@ class LabMachine:
 
     def _release(self, name: str) -> None:
         """Give back what a node that runs no more left on the machine: its loop devices, its mount, its links."""
-        root = str(self.node_dir(name) / "root")
-        if root in {line.split()[4] for line in _read(Path("/proc/self/mountinfo")).splitlines()}:
-            run("umount", "--recursive", root)
+        mounts = _mounts()
+        for point in self._mount_points(name):
+            if str(point) in mounts:
+                run("umount", "--recursive", str(point))
+        for point in NSPAWN_RUN.glob(f"*/{name}"):
+            point.rmdir()
         for device in self._loops(name).values():
             run("losetup", "--detach", device)
         # The kernel removes the links with the node's network namespace, sometimes half a minute late.

@@ -1,0 +1,117 @@
+# Copyright: the croft contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the scenarios' tests share: runs of croft's playbooks the way other automation calls them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ansible_runner
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[1]
+INVENTORY = ROOT / "inventories/lab"
+BIN = Path(sys.executable).parent
+
+
+@dataclass
+class Run:
+    """A finished run of a playbook: its return code, what it printed, its events and the tasks' counts by host."""
+
+    rc: int
+    output: str
+    events: list[dict[str, Any]]
+    stats: Mapping[str, Mapping[str, int]]
+
+    @property
+    def changed(self) -> dict[str, int]:
+        return dict(self.stats.get("changed") or {})
+
+    def results(self, action: str) -> list[dict[str, Any]]:
+        """What the tasks of this action returned, by host and in order."""
+        return [
+            event["event_data"]
+            for event in self.events
+            if event["event"] in ("runner_on_ok", "runner_on_failed")
+            and event["event_data"].get("resolved_action") == action
+        ]
+
+    def module_calls(self) -> dict[str, int]:
+        """How many tasks ran on each host."""
+        calls: dict[str, int] = {}
+        for event in self.events:
+            if event["event"] in ("runner_on_ok", "runner_on_failed"):
+                host = event["event_data"]["host"]
+                calls[host] = calls.get(host, 0) + 1
+        return calls
+
+
+Play = Callable[..., Run]
+
+
+@pytest.fixture
+def play(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Play:
+    """Run a playbook through ansible-runner in this clone, as automation does; extra variables by keyword."""
+    monkeypatch.setenv("PATH", f"{BIN}:/usr/sbin:/usr/bin:/sbin:/bin")
+    # Molecule's own settings are for molecule's own playbooks.
+    for name in ("ANSIBLE_CONFIG", "ANSIBLE_COLLECTIONS_PATH"):
+        monkeypatch.delenv(name, raising=False)
+
+    def run(playbook: str, *, cmdline: str = "", inventory: Path = INVENTORY, **variables: Any) -> Run:
+        runs = tmp_path / "runs"
+        done = ansible_runner.run(
+            private_data_dir=str(runs),
+            project_dir=str(ROOT),
+            inventory=str(inventory),
+            playbook=playbook,
+            cmdline=cmdline or None,
+            extravars=variables,
+            quiet=True,
+        )
+        return Run(done.rc, done.stdout.read(), list(done.events), done.stats or {})
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def lab_inventory() -> Mapping[str, Any]:
+    """The lab's own variables, as its inventory has them."""
+    return dict(yaml.safe_load((INVENTORY / "group_vars/all.yml").read_text()))
+
+
+@pytest.fixture(scope="session")
+def on_hosts() -> Callable[[str], dict[str, str]]:
+    """Run a shell command on every host and return what each printed."""
+
+    def run(command: str) -> dict[str, str]:
+        done = subprocess.run(
+            [BIN / "ansible", "kvm_hosts", "-i", INVENTORY, "-m", "ansible.builtin.shell", "-a", command],
+            capture_output=True,
+            text=True,
+            check=True,
+            cwd=ROOT,
+            env={
+                "PATH": f"{BIN}:/usr/bin:/bin",
+                "HOME": str(Path.home()),
+                "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
+                "ANSIBLE_STDOUT_CALLBACK": "ansible.builtin.json",
+                "ANSIBLE_LOAD_CALLBACK_PLUGINS": "1",
+            },
+        )
+        hosts = json.loads(done.stdout)["plays"][0]["tasks"][0]["hosts"]
+        return {name: result["stdout"] for name, result in hosts.items()}
+
+    return run
+
+
+@pytest.fixture
+def guests_of(on_hosts: Callable[[str], dict[str, str]]) -> Iterator[Callable[[], dict[str, list[str]]]]:
+    """The names of the domains that each host has now."""
+    yield lambda: {host: sorted(text.split()) for host, text in on_hosts("virsh list --all --name").items()}
