@@ -1,0 +1,72 @@
+# Copyright: the croft contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The storage pools and VMs that libvirt knows on a host, croft's and those of others."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible_collections.croft.infra.plugins.module_utils import domain_xml
+from ansible_collections.croft.infra.plugins.module_utils.capacity import in_gib
+from ansible_collections.croft.infra.plugins.module_utils.libvirt_connection import DOMAIN_STATES, bindings
+
+
+def version(conn: Any) -> str:
+    """libvirt's version, as in 11.3.0."""
+    number = conn.getLibVersion()
+    return f"{number // 1_000_000}.{number // 1000 % 1000}.{number % 1000}"
+
+
+def pools(conn: Any) -> list[dict[str, Any]]:
+    """Every storage pool: {name, type, path, active, autostart, capacity_gib, available_gib}."""
+    found = []
+    for pool in sorted(conn.listAllStoragePools(0), key=lambda pool: pool.name()):
+        kind, path = domain_xml.read_pool(pool.XMLDesc(0))
+        _state, capacity, _allocation, available = pool.info()
+        found.append(
+            {
+                "name": pool.name(),
+                "type": kind,
+                "path": path,
+                "active": bool(pool.isActive()),
+                "autostart": bool(pool.autostart()),
+                "capacity_gib": in_gib(capacity),
+                "available_gib": in_gib(available),
+            }
+        )
+    return found
+
+
+def virtual_machines(conn: Any) -> list[dict[str, Any]]:
+    """Every VM; of a running one the vCPUs and memory that it has now, of others those that it would start with."""
+    found = []
+    for domain in sorted(conn.listAllDomains(0), key=lambda domain: domain.name()):
+        about = domain_xml.describe(domain.XMLDesc(0))
+        found.append(
+            {
+                "name": about.name,
+                "uuid": about.uuid,
+                "vcpus": about.fields.vcpus,
+                "memory_mib": about.fields.memory_mib,
+                "disk_gib": in_gib(sum(_disk_bytes(conn, domain, disk) for disk in about.disks)),
+                "state": DOMAIN_STATES.get(domain.state(0)[0], "unknown"),
+                "autostart": bool(domain.autostart()) if domain.isPersistent() else False,
+                "managed": about.managed,
+            }
+        )
+    return found
+
+
+def _disk_bytes(conn: Any, domain: Any, disk: tuple[str, str, bool]) -> int:
+    """The virtual size of a disk that the guest can write to; 0 when nobody can tell (its storage is not there)."""
+    target, path, read_only = disk
+    if read_only:
+        return 0
+    error = bindings().libvirtError
+    try:
+        return int(conn.storageVolLookupByPath(path).info()[1])
+    except error:
+        try:
+            return int(domain.blockInfo(target, 0)[0])
+        except error:
+            return 0

@@ -1,0 +1,313 @@
+# Copyright: the croft contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The VMs of one host through libvirt: what is there, and carrying out the steps that domain.actions() decided.
+
+The order of making a VM is what lets an interrupted run be completed by the next one: first the seed, whose mark claims
+the VM's volume names; then the root disk; then the mark says that the disk is complete; only then the domain.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable
+from typing import Any
+
+from ansible_collections.croft.infra.plugins.module_utils import domain_xml, seed
+from ansible_collections.croft.infra.plugins.module_utils.domain import (
+    BLOCK_POOLS,
+    Action,
+    Actual,
+    Domain,
+    Host,
+    Image,
+    Wish,
+    actions,
+    root_volume,
+    seed_volume,
+)
+from ansible_collections.croft.infra.plugins.module_utils.libvirt_connection import DOMAIN_STATES, bindings, words
+
+_CHUNK = 256 * 1024
+
+
+class StepError(Exception):
+    """A step failed; the text says which, of which VM, and why. `done` has the steps of that VM done before it."""
+
+    def __init__(self, name: str, step: Action, reason: str, done: list[Action]) -> None:
+        super().__init__(f"{name}: {step.action} ({step.detail}) failed: {reason}")
+        self.name = name
+        self.done = done
+
+
+class VmHost:
+    """One host's VMs in one storage pool, over an open libvirt connection.
+
+    `sleep` is called between two looks at a guest that shuts down.
+    """
+
+    def __init__(self, conn: Any, pool: str, sleep: Callable[[float], None] = time.sleep) -> None:
+        self.conn = conn
+        self.lv = bindings()
+        self._sleep = sleep
+        self.pool = self._find_pool(pool)
+        self.pool_type, self.pool_path = None, ""
+        if self.pool is not None:
+            self.pool_type, self.pool_path = domain_xml.read_pool(self.pool.XMLDesc(0))
+        self.images: dict[str, Image] = {}
+
+    # What is there
+
+    def look(self, wishes: list[Wish]) -> tuple[Host, dict[str, Actual]]:
+        """The host, and what it has of each wished VM. Reads only."""
+        domains = {domain.name(): domain for domain in self.conn.listAllDomains(0)}
+        described = {name: domain_xml.describe(domain.XMLDesc(self.config_flags())) for name, domain in domains.items()}
+        active = self.pool is not None and bool(self.pool.isActive())
+        if active:
+            self._refresh()
+        volumes = frozenset(self.pool.listVolumes()) if active else frozenset()
+        self.images = {name: self._volume_image(name) for name in {wish.image for wish in wishes} & volumes}
+        host = Host(
+            arch=self.conn.getInfo()[0],
+            pool_type=self.pool_type,
+            pool_path=self.pool_path,
+            pool_active=active,
+            images=self.images,
+            volumes=volumes,
+            networks={network.name(): bool(network.isActive()) for network in self.conn.listAllNetworks(0)},
+            uuids={about.uuid: name for name, about in described.items()},
+            macs={mac: name for name, about in described.items() for mac in about.macs},
+            iso_tool=shutil.which(seed.ISO_TOOL),
+        )
+        actuals = {}
+        for wish in wishes:
+            if wish.name in domains:
+                actuals[wish.name] = Actual(self._look_at(domains[wish.name], described[wish.name]))
+            else:
+                actuals[wish.name] = self._look_at_volumes(wish, volumes)
+        return host, actuals
+
+    def config_flags(self) -> int:
+        # Secure: else passwords that someone set would be lost when the XML is defined again.
+        return int(self.lv.VIR_DOMAIN_XML_INACTIVE | self.lv.VIR_DOMAIN_XML_SECURE)
+
+    def _find_pool(self, name: str) -> Any:
+        return next((pool for pool in self.conn.listAllStoragePools(0) if pool.name() == name), None)
+
+    def _refresh(self) -> None:
+        """Let libvirt see files that were put into the pool's directory behind its back."""
+        try:
+            self.pool.refresh(0)
+        except self.lv.libvirtError:
+            # A pool in which a volume is being made right now cannot be refreshed; libvirt knows what is in it then.
+            return
+
+    def _volume_image(self, name: str) -> Image:
+        return domain_xml.read_volume(self.pool.storageVolLookupByName(name).XMLDesc(0))
+
+    def _look_at(self, domain: Any, about: domain_xml.Description) -> Domain:
+        live = domain_xml.describe(domain.XMLDesc(0)).fields if domain.isActive() else None
+        disk_path = about.disk_path(domain_xml.ROOT_TARGET)
+        seed_path = about.disk_path(domain_xml.SEED_TARGET)
+        disk = self.volume_at(disk_path)
+        seed_state = "detached"
+        if seed_path is not None:
+            here = seed_path == f"{self.pool_path}/{seed_volume(about.name)}"
+            seed_state = "attached" if self.volume_at(seed_path) is not None else "missing" if here else "lost"
+        return Domain(
+            uuid=about.uuid,
+            managed=about.managed,
+            state=DOMAIN_STATES.get(domain.state(0)[0], "stopped"),
+            autostart=bool(domain.autostart()) if domain.isPersistent() else False,
+            config=about.fields,
+            live=live,
+            persistent=bool(domain.isPersistent()),
+            disk_path=disk_path,
+            disk_bytes=None if disk is None else int(disk.info()[1]),
+            seed=seed_state,
+        )
+
+    def _look_at_volumes(self, wish: Wish, volumes: frozenset[str]) -> Actual:
+        root, first = root_volume(wish.name, self.pool_type), seed_volume(wish.name)
+        mark = "absent"
+        if first in volumes:
+            mark = seed.read_mark(self.read(self.pool.storageVolLookupByName(first), seed.MARK_BYTES), wish.uuid)
+        size = int(self.pool.storageVolLookupByName(root).info()[1]) if root in volumes else None
+        return Actual(root_bytes=size, seed=mark)
+
+    def volume_at(self, path: str | None) -> Any:
+        """The volume at a path in any active pool, or None."""
+        if path is None:
+            return None
+        try:
+            return self.conn.storageVolLookupByPath(path)
+        except self.lv.libvirtError:
+            return None
+
+    # Carrying out
+
+    def carry_out(self, wishes: list[Wish], actuals: dict[str, Actual], arch: str, patience: int) -> None:
+        """Take the steps of every VM. Raises StepError at the first that fails; the steps before it stay done.
+
+        Guests to be stopped are all asked first and get `patience` seconds in common, counted by looks: the wall clock
+        may jump.
+        """
+        plans = {wish.name: actions(wish, actuals[wish.name]) for wish in wishes}
+        self._stop(
+            [(wish.name, step) for wish in wishes for step in plans[wish.name] if step.action == "stop"], patience
+        )
+        for wish in wishes:
+            _Work(self, wish, actuals[wish.name], arch).take([s for s in plans[wish.name] if s.action != "stop"])
+
+    def _stop(self, stops: list[tuple[str, Action]], patience: int) -> None:
+        asked = []
+        for name, step in stops:
+            try:
+                domain = self.conn.lookupByName(name)
+                domain.shutdown()
+            except self.lv.libvirtError as error:
+                raise StepError(name, step, words(error), []) from error
+            asked.append((name, step, domain))
+        for _look in range(patience):
+            asked = [entry for entry in asked if entry[2].isActive()]
+            if not asked:
+                return
+            self._sleep(1)
+        late = [entry for entry in asked if entry[2].isActive()]
+        if late:
+            others = ", ".join(name for name, _step, _domain in late)
+            raise StepError(
+                late[0][0], late[0][1], f"still running {patience} s after it was asked to stop: {others}", []
+            )
+
+    def read(self, volume: Any, length: int) -> bytes:
+        stream = self.conn.newStream(0)
+        volume.download(stream, 0, length, 0)
+        data = b""
+        while chunk := stream.recv(_CHUNK):
+            data += chunk
+        stream.finish()
+        return data
+
+    def write(self, volume: Any, data: bytes) -> None:
+        stream = self.conn.newStream(0)
+        volume.upload(stream, 0, len(data), 0)
+        sent = 0
+        while sent < len(data):
+            sent += stream.send(data[sent : sent + _CHUNK])
+        stream.finish()
+
+
+class _Work:
+    """The steps of one VM; each step is the method of its action's name."""
+
+    def __init__(self, host: VmHost, wish: Wish, actual: Actual, arch: str) -> None:
+        self._host = host
+        self.conn = host.conn
+        self.pool = host.pool
+        self._wish = wish
+        self._actual = actual
+        self._arch = arch
+        self._made: list[str] = []
+        self._done: list[Action] = []
+
+    def take(self, steps: list[Action]) -> None:
+        for step in steps:
+            try:
+                getattr(self, f"_{step.action}")()
+            except (self._host.lv.libvirtError, RuntimeError, OSError) as error:
+                left = self._undo() if self._actual.domain is None and step.action != "start" else ""
+                raise StepError(self._wish.name, step, words(error) + left, self._done) from error
+            self._done.append(step)
+
+    def _undo(self) -> str:
+        """Remove the volumes made in this run when no domain owns them; returns what could not be removed."""
+        names = {domain.name() for domain in self.conn.listAllDomains(0)}
+        if self._wish.name in names:
+            return ""
+        left = ""
+        # The disk first: as long as the seed is there, its mark tells a next run that the rest is this VM's.
+        for name in reversed(self._made):
+            try:
+                self.pool.storageVolLookupByName(name).delete(0)
+            except self._host.lv.libvirtError as error:
+                left += f"; the volume {name} made in this run could not be removed: {words(error)}"
+        self._done = [step for step in self._done if step.action not in ("write_seed", "create_disk", "recreate_disk")]
+        return left
+
+    def _root(self) -> str:
+        return root_volume(self._wish.name, self._host.pool_type)
+
+    def _write_seed(self) -> None:
+        """Write the first-boot data. Without a domain it is marked as building until define; with one it is ready."""
+        domain = self._actual.domain
+        complete = domain is not None or (self._actual.root_bytes is not None and self._actual.seed == "ready")
+        tool = shutil.which(seed.ISO_TOOL) or seed.ISO_TOOL
+        data = seed.build_iso(self._wish.first_boot, tool)
+        data = seed.mark(self._wish.uuid, ready=complete) + data[seed.MARK_BYTES :]
+        volume = self._seed_volume(len(data))
+        if volume.info()[1] < len(data):
+            volume.resize(len(data), 0)
+        self._host.write(volume, data)
+
+    def _seed_volume(self, size: int) -> Any:
+        """The volume for the first-boot data: the domain's, wherever it lies, else one of the pool, made if need be."""
+        if self._actual.domain is not None and self._actual.domain.seed == "attached":
+            xml = self.conn.lookupByName(self._wish.name).XMLDesc(self._host.config_flags())
+            return self._host.volume_at(domain_xml.describe(xml).disk_path(domain_xml.SEED_TARGET))
+        name = seed_volume(self._wish.name)
+        if name in self.pool.listVolumes():
+            return self.pool.storageVolLookupByName(name)
+        self._made.append(name)
+        return self.pool.createXML(domain_xml.volume_xml(name, size, "raw", self._host.pool_type), 0)
+
+    def _recreate_disk(self) -> None:
+        self.pool.storageVolLookupByName(self._root()).delete(0)
+        self._create_disk()
+
+    def _create_disk(self) -> None:
+        wish, image = self._wish, self._host.images[self._wish.image]
+        size = wish.disk_bytes or image.bytes
+        block = self._host.pool_type in BLOCK_POOLS
+        fmt = "raw" if block else "qcow2"
+        backing = image if wish.clone == "linked" else None
+        xml = domain_xml.volume_xml(self._root(), size, fmt, self._host.pool_type, backing)
+        self._made.append(self._root())
+        if backing is not None:
+            self.pool.createXML(xml, 0)
+        else:
+            made = self.pool.createXMLFrom(xml, self.pool.storageVolLookupByName(wish.image), 0)
+            if made.info()[1] < size:
+                made.resize(size, 0)
+        seed_disk = self.pool.storageVolLookupByName(seed_volume(wish.name))
+        self._host.write(seed_disk, seed.mark(wish.uuid, ready=True))
+
+    def _grow_disk(self) -> None:
+        size = self._wish.disk_bytes
+        if self._actual.domain is None:
+            self.pool.storageVolLookupByName(self._root()).resize(size, 0)
+            return
+        domain = self.conn.lookupByName(self._wish.name)
+        if domain.isActive():
+            domain.blockResize(domain_xml.ROOT_TARGET, size, self._host.lv.VIR_DOMAIN_BLOCK_RESIZE_BYTES)
+        else:
+            self._host.volume_at(self._actual.domain.disk_path).resize(size, 0)
+
+    def _define(self) -> None:
+        block = self._host.pool_type in BLOCK_POOLS
+        root = self.pool.storageVolLookupByName(self._root())
+        first = self.pool.storageVolLookupByName(seed_volume(self._wish.name))
+        disk = domain_xml.Disk(root.path(), "raw" if block else "qcow2", block)
+        self.conn.defineXML(
+            domain_xml.domain_xml(self._wish, self._arch, disk, domain_xml.Disk(first.path(), "raw", block))
+        )
+
+    def _redefine(self) -> None:
+        domain = self.conn.lookupByName(self._wish.name)
+        self.conn.defineXML(domain_xml.edited(domain.XMLDesc(self._host.config_flags()), self._wish))
+
+    def _set_autostart(self) -> None:
+        self.conn.lookupByName(self._wish.name).setAutostart(int(self._wish.autostart))
+
+    def _start(self) -> None:
+        self.conn.lookupByName(self._wish.name).create()

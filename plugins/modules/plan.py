@@ -1,0 +1,115 @@
+#!/usr/bin/python
+# Copyright: the croft contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: plan
+short_description: Decide where each VM goes, and whether it may
+description:
+  - Places the VMs, measures every sizing rule on every host and VM, and lets every host die once on paper.
+  - Runs on the controller and touches no host. What the hosts have is read from their variables - C(croft_capacity) as
+    declared, C(host_reserved), and C(croft_host_facts), the registered result of M(croft.infra.host_capacity). What was
+    declared wins over what was read.
+  - A VM that runs somewhere stays there, whatever its pin says.
+  - The rules, their formulas and the options of the policy are on the page C(docs/rules.md).
+options:
+  hosts:
+    description: The hosts that may carry VMs, by their names in the inventory.
+    type: list
+    elements: str
+    required: true
+  virtual_machines:
+    description:
+      - The VMs that are wanted, a list of entries or a mapping by name.
+      - An entry has C(name), C(vcpus), C(memory_mib) and C(disk_gib); it may have C(workload), C(host) (a pin),
+        C(anti_affinity), C(affinity), C(ha), C(autostart), C(state), C(image), C(network), C(address), C(gateway),
+        C(nameservers), C(uuid) and C(mac).
+    type: raw
+    required: true
+  policy:
+    description: >-
+      Levels and limits that differ from the defaults, under C(rules); exceptions that end, under C(waivers); and
+      C(placement), V(spread) or V(pack).
+    type: dict
+  storage_layout:
+    description: Where the disks are.
+    type: str
+    choices: [local, centralized, distributed]
+    default: local
+  directory:
+    description: Write plan.json, plan.junit.xml, plan.sarif and report.html there. It is created when it is not there.
+    type: path
+  gate:
+    description:
+      - Fail when the plan is refused, with one line for each refusal. The files are written all the same.
+      - Input that cannot be read fails in any case, with one line for each problem.
+    type: bool
+    default: true
+  today:
+    description: The day by which waivers are judged, as YYYY-MM-DD; the controller's date when left out.
+    type: str
+attributes:
+  check_mode:
+    description: Decides the same and writes the same files in check mode; no host is changed in either.
+    support: full
+  diff_mode:
+    description: There is nothing that changes.
+    support: none
+author: the croft contributors
+"""
+
+EXAMPLES = r"""
+- name: Refuse what breaks a rule, before anything is built
+  croft.infra.plan:
+    hosts: "{{ groups['kvm_hosts'] }}"
+    virtual_machines: "{{ virtual_machines }}"
+    policy:
+      rules:
+        cpu-overcommit: {limit: 1.5, cpu_unit: core}
+        consolidation: {min: 2, max: 12}
+      waivers:
+        - {rule: vm-share, vm: big1, reason: moves to new hardware, owner: ops, until: 2027-01-31}
+    directory: build/plan
+  register: croft_plan
+
+- name: Look without refusing
+  croft.infra.plan:
+    hosts: "{{ groups['kvm_hosts'] }}"
+    virtual_machines: "{{ virtual_machines }}"
+    storage_layout: centralized
+    gate: false
+"""
+
+RETURN = r"""
+plan:
+  description:
+    - What plan.json holds; its JSON Schema is plugins/plugin_utils/sizing/schema/plan.schema.json.
+    - A refused plan is in the files, or here with O(gate=false); a task that fails returns its lines only.
+  returned: success
+  type: dict
+  contains:
+    verdict:
+      description: V(admitted) or V(refused).
+      type: str
+      returned: always
+    placements:
+      description: VM to host, null for a VM that has no place.
+      type: dict
+      returned: always
+    findings:
+      description: Broken rules and remarks, worst first, with value, limit, margin and the smallest fix.
+      type: list
+      elements: dict
+      returned: always
+    failover:
+      description: For each host that dies, where each of its VMs goes or why it does not.
+      type: list
+      elements: dict
+      returned: always
+    hosts:
+      description: For each host its capacity, what is reserved, what is used, and the ratios.
+      type: dict
+      returned: always
+"""

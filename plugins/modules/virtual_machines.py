@@ -1,0 +1,224 @@
+#!/usr/bin/python
+# Copyright: the croft contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Adapter: the decisions are in module_utils/domain.py, the hands in module_utils/vm_host.py."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: virtual_machines
+short_description: Make the VMs of a host what the inventory says, in one call
+version_added: "0.1.0"
+author: [the croft contributors (@croft)]
+description:
+  - Defines all VMs of one KVM host over one libvirt connection - disk, first-boot data, domain, autostart, state.
+  - Everything that forbids to begin is reported in one failure, before anything was changed.
+  - Only fields that stand in the inventory are compared and changed; what libvirt or people added to a domain stays.
+    A changed field of a running VM is written to its definition at once and reported in RV(virtual_machines) as
+    C(needs_restart) on every run until the VM was stopped and started; the module never restarts a guest.
+  - Disks grow, online too; they are never made smaller. No VM and no disk of a VM is ever deleted.
+  - A domain that croft did not make, or a volume that belongs to something else, is never touched.
+  - Which image a VM was made from and how (O(image), O(clone)) matters only when its disk is made.
+  - cloud-init reads the first-boot data once in a guest's life. A later change of it is written to the seed and
+    reported as C(first_boot_data), yet a guest with cloud-init takes it over only after C(cloud-init clean) and a
+    restart.
+options:
+  virtual_machines:
+    description:
+      - The VMs of this host. Each entry has C(name), C(vcpus), C(memory_mib), and may have C(disk_gib) (as large
+        as the image), C(autostart) (true), C(state) (C(running) or C(stopped)), C(image), C(network), C(address) with
+        its prefix length (DHCP without it), C(gateway), C(nameservers), C(uuid) and C(mac) (both follow from the
+        name).
+      - The fields that decide where a VM is placed (C(workload), C(host), C(affinity), C(anti_affinity), C(ha)) are
+        taken and have no effect here.
+    type: list
+    elements: raw
+    required: true
+  pool:
+    description: The libvirt storage pool of the disks and the image; of type dir, fs, netfs or logical.
+    type: str
+    default: default
+  image:
+    description: The golden image of VMs that name none, a volume of O(pool).
+    type: str
+  network:
+    description: The libvirt network of VMs that name none.
+    type: str
+    default: default
+  accelerator:
+    description: C(kvm), or C(tcg) for QEMU's own translator.
+    type: str
+    choices: [kvm, tcg]
+    default: kvm
+  cpu_model:
+    description:
+      - The guests' CPU - C(host-model), C(host-passthrough), C(maximum) or a model that QEMU knows.
+      - By default C(host-model) with KVM and C(maximum) with TCG.
+    type: str
+  clone:
+    description: >-
+      C(linked) makes a disk that holds only what differs from the image; C(full) copies the image, the only way in a
+      pool of type logical.
+    type: str
+    choices: [linked, full]
+    default: linked
+  ssh_authorized_keys:
+    description: Public keys that may log in to the guests, as root and as the image's default user.
+    type: list
+    elements: str
+    default: []
+  gateway:
+    description: The default router of VMs with an address that name none.
+    type: str
+  nameservers:
+    description: The DNS servers of VMs with an address that name none.
+    type: list
+    elements: str
+    default: []
+  stop_timeout:
+    description: Seconds that guests get to shut down when O(virtual_machines[].state=stopped). They are never killed.
+    type: int
+    default: 120
+  uri:
+    description: The libvirt connection.
+    type: str
+    default: qemu:///system
+requirements: [python3-libvirt, xorriso]
+attributes:
+  check_mode: {support: full, description: Reports what a real run does; libvirt need not be installed yet.}
+  diff_mode: {support: full, description: Shows each changed VM before and after.}
+"""
+
+EXAMPLES = r"""
+- name: Define and start the VMs of this host
+  croft.infra.virtual_machines:
+    pool: vms
+    image: debian-13.qcow2
+    network: lan
+    ssh_authorized_keys: ["{{ lookup('file', '~/.ssh/id_ed25519.pub') }}"]
+    gateway: 10.0.0.1
+    nameservers: [10.0.0.1]
+    virtual_machines:
+      - {name: web1, vcpus: 2, memory_mib: 2048, disk_gib: 20, address: 10.0.0.5/24}
+      - {name: batch1, vcpus: 4, memory_mib: 4096, disk_gib: 40, state: stopped, autostart: false}
+"""
+
+RETURN = r"""
+virtual_machines:
+  description: One entry for each VM, in the order of the inventory.
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    name: {description: The VM's name., type: str}
+    uuid: {description: Its UUID., type: str}
+    mac: {description: Its MAC address., type: str}
+    state: {description: Its state after the run., type: str, sample: running}
+    actions:
+      description: What was done, or would be done in check mode, in order.
+      type: list
+      elements: dict
+      sample: [{action: grow_disk, detail: 10 GiB -> 20 GiB}, {action: redefine, detail: vcpus 2 -> 4}]
+    needs_restart:
+      description: Fields that the running VM still has otherwise than wished.
+      type: list
+      elements: dict
+      sample: [{field: vcpus, running: 2, wanted: 4}]
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.croft.infra.plugins.module_utils import domain
+from ansible_collections.croft.infra.plugins.module_utils.domain_xml import MACHINES
+from ansible_collections.croft.infra.plugins.module_utils.libvirt_connection import (
+    DEFAULT_URI,
+    LibvirtFailedError,
+    LibvirtMissingError,
+    connection,
+)
+from ansible_collections.croft.infra.plugins.module_utils.vm_host import StepError, VmHost
+from ansible_collections.croft.infra.plugins.module_utils.wishes import Defaults, read_wishes
+
+ARGUMENTS = {
+    "virtual_machines": {"type": "list", "elements": "raw", "required": True},
+    "pool": {"type": "str", "default": "default"},
+    "image": {"type": "str"},
+    "network": {"type": "str", "default": "default"},
+    "accelerator": {"type": "str", "choices": ["kvm", "tcg"], "default": "kvm"},
+    "cpu_model": {"type": "str"},
+    "clone": {"type": "str", "choices": ["linked", "full"], "default": "linked"},
+    "ssh_authorized_keys": {"type": "list", "elements": "str", "default": [], "no_log": False},
+    "gateway": {"type": "str"},
+    "nameservers": {"type": "list", "elements": "str", "default": []},
+    "stop_timeout": {"type": "int", "default": 120},
+    "uri": {"type": "str", "default": DEFAULT_URI},
+}
+
+
+def refuse(module: AnsibleModule, problems: list[str]) -> None:
+    """Fail with all problems when there are any."""
+    if problems:
+        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+        lines = "\n".join(f"- {problem}" for problem in problems)
+        module.fail_json(msg=f"{count}, nothing was changed:\n{lines}", problems=problems)
+
+
+def check_host(
+    module: AnsibleModule, wishes: list[domain.Wish], actuals: dict[str, domain.Actual], host: domain.Host
+) -> None:
+    """Refuse what cannot be done; in check mode what an earlier step will bring is assumed, with a warning."""
+    problems = domain.problems(wishes, actuals, host)
+    more, lacking = domain.host_problems(wishes, actuals, host, module.params["pool"])
+    if host.arch not in MACHINES:
+        more.append(f"this host is {host.arch}; croft defines VMs on {', '.join(MACHINES)} only")
+    refuse(module, problems + more + ([] if module.check_mode else lacking))
+    if lacking:
+        module.warn("taken as made by an earlier step: " + "; ".join(lacking))
+
+
+def run(module: AnsibleModule, wishes: list[domain.Wish], vm_host: VmHost | None, host: domain.Host | None) -> None:
+    """Look, decide, and (not in check mode) carry out."""
+    actuals = {wish.name: domain.Actual() for wish in wishes}
+    if vm_host is not None:
+        host, actuals = vm_host.look(wishes)
+    assert host is not None
+    check_host(module, wishes, actuals, host)
+    machines = [domain.summary(wish, actuals[wish.name]) for wish in wishes]
+    result = {"changed": any(machine["actions"] for machine in machines), "virtual_machines": machines}
+    for text in (text for wish in wishes for text in domain.remarks(wish, actuals[wish.name])):
+        module.warn(text)
+    if module._diff:
+        result["diff"] = domain.diff(wishes, actuals)
+    if vm_host is not None and not module.check_mode:
+        try:
+            vm_host.carry_out(wishes, actuals, host.arch, module.params["stop_timeout"])
+        except StepError as error:
+            before = [machine["name"] for machine in machines[: [w.name for w in wishes].index(error.name)]]
+            done = ", ".join(step.action for step in error.done) or "nothing"
+            module.fail_json(
+                msg=f"{error}. Done for {error.name} before: {done}. Complete: {', '.join(before) or 'none'}. "
+                "Correct the cause and run again, it goes on from here.",
+                changed=bool(error.done)
+                or any(machine["actions"] for machine in machines if machine["name"] in before),
+            )
+    module.exit_json(**result)
+
+
+def main() -> None:
+    module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
+    given = {field: module.params[field] for field in Defaults.__dataclass_fields__}
+    given = {field: tuple(value) if isinstance(value, list) else value or None for field, value in given.items()}
+    wishes, problems = read_wishes(module.params["virtual_machines"], Defaults(**given))
+    refuse(module, problems)
+    try:
+        with connection(module.params["uri"]) as conn:
+            run(module, wishes, VmHost(conn, module.params["pool"]), None)
+    except LibvirtMissingError as error:
+        if not module.check_mode:
+            module.fail_json(msg=f"{error}; nothing was changed")
+        run(module, wishes, None, domain.Host(missing=str(error)))
+    except LibvirtFailedError as error:
+        module.fail_json(msg=f"{error}; nothing was changed")
+
+
+if __name__ == "__main__":
+    main()
