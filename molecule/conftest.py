@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -109,9 +109,3 @@ def on_hosts() -> Callable[[str], dict[str, str]]:
         return {name: result["stdout"] for name, result in hosts.items()}
 
     return run
-
-
-@pytest.fixture
-def guests_of(on_hosts: Callable[[str], dict[str, str]]) -> Iterator[Callable[[], dict[str, list[str]]]]:
-    """The names of the domains that each host has now."""
-    yield lambda: {host: sorted(text.split()) for host, text in on_hosts("virsh list --all --name").items()}

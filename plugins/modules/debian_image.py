@@ -136,6 +136,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.croft.infra.plugins.module_utils import debian_image as pure
+from ansible_collections.croft.infra.plugins.module_utils.machine_settings import apt_sources
 
 GRUB_DIRECTORY = Path("/usr/lib/grub/i386-pc")
 
@@ -169,7 +170,7 @@ class Builder:
         result.rename(target)
 
     def build_tree(self, tree: Path) -> None:
-        source = pure.debian_source(machine_sources(), self.image.suite)
+        source = pure.debian_source(apt_sources(), self.image.suite)
         if source is None:
             raise BuildError("No mirror: no deb source in /etc/apt of this machine serves Debian's main; add one.")
         code, dump, err = self.module.run_command(
@@ -223,16 +224,6 @@ class Builder:
         self.run(["qemu-img", "convert", "-f", "raw", *qcow2, str(raw), str(disk)])
         disk.chmod(0o644)
         return disk
-
-
-def machine_sources() -> list[pure.Source]:
-    """Return every source that apt has on this machine, in the order of apt's own reading."""
-    sources = []
-    for path in (Path("/etc/apt/sources.list"), *sorted(Path("/etc/apt/sources.list.d").glob("*"))):
-        if path.is_file() and path.suffix in (".list", ".sources"):
-            parse = pure.deb822_sources if path.suffix == ".sources" else pure.one_line_sources
-            sources += parse(path.read_text(errors="replace"))
-    return sources
 
 
 def remove_leftovers(module: AnsibleModule, cache: Path, name: str) -> None:

@@ -1,0 +1,92 @@
+# Copyright: the croft contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Run again, run in check mode, called from other automation: nothing changes, and the plan is told."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+Play = Callable[..., Any]
+OnHosts = Callable[[str], dict[str, str]]
+
+
+def test_a_check_of_what_stands_predicts_no_change(play: Play) -> None:
+    run = play("site.yml", cmdline="--check --diff")
+    assert run.rc == 0, run.output
+    assert not run.changed
+
+
+def test_the_number_of_calls_does_not_grow_with_the_vms(play: Play, lab_inventory: Mapping[str, Any]) -> None:
+    vms = lab_inventory["virtual_machines"]
+    few = [vm for vm in vms if vm["name"] in ("web1", "web2", "web3")]
+    all_of_them = play("site.yml", cmdline="--check")
+    some_of_them = play("site.yml", cmdline="--check", virtual_machines=few)
+    assert all_of_them.rc == some_of_them.rc == 0
+    assert all_of_them.module_calls() == some_of_them.module_calls()
+    for run in (all_of_them, some_of_them):
+        calls = run.results("croft.infra.virtual_machines")
+        assert sorted(call["host"] for call in calls) == ["kvm1", "kvm2", "kvm3"]
+
+
+def test_the_plan_alone_touches_no_host_and_writes_its_files(play: Play, tmp_path: Path) -> None:
+    run = play("playbooks/plan.yml", croft_plan_dir=str(tmp_path / "plan"))
+    assert run.rc == 0, run.output
+    assert set(run.module_calls()) == {"localhost"}
+    names = {path.name for path in (tmp_path / "plan").iterdir()}
+    assert names == {"plan.json", "plan.junit.xml", "plan.sarif", "report.html"}
+    plan = json.loads((tmp_path / "plan/plan.json").read_text())
+    assert plan["verdict"] == "admitted"
+    (result,) = run.results("croft.infra.plan")
+    assert result["res"]["plan"] == plan
+
+
+def test_the_plan_is_among_the_artifacts_of_a_runner(play: Play, tmp_path: Path) -> None:
+    run = play("playbooks/plan.yml")
+    assert run.rc == 0
+    (stats,) = [event["event_data"] for event in run.events if event["event"] == "playbook_on_stats"]
+    assert stats["artifact_data"]["croft_plan"]["verdict"] == "admitted"
+    on_disk = [path for path in (tmp_path / "runs/artifacts").rglob("*.json") if '"croft_plan"' in path.read_text()]
+    assert on_disk
+
+
+def test_a_changed_vm_is_applied_or_told_and_check_mode_predicts_it(
+    play: Play, on_hosts: OnHosts, lab_inventory: Mapping[str, Any]
+) -> None:
+    vms = [dict(vm) for vm in lab_inventory["virtual_machines"]]
+    for vm in vms:
+        if vm["name"] == "web1":
+            vm.update(memory_mib=224, disk_gib=2)
+    predicted = play("site.yml", cmdline="--check --diff", virtual_machines=vms)
+    real = play("site.yml", virtual_machines=vms)
+    assert predicted.rc == real.rc == 0, real.output
+    assert predicted.changed == real.changed
+    foretold, done = (
+        {
+            call["host"]: [(vm["name"], vm["actions"], vm["needs_restart"]) for vm in call["res"]["virtual_machines"]]
+            for call in run.results("croft.infra.virtual_machines")
+        }
+        for run in (predicted, real)
+    )
+    assert foretold == done
+    (web1,) = [
+        vm
+        for call in real.results("croft.infra.virtual_machines")
+        for vm in call["res"]["virtual_machines"]
+        if vm["name"] == "web1"
+    ]
+    assert [entry["field"] for entry in web1["needs_restart"]] == ["memory_mib"]
+    host = next(host for host, text in on_hosts("virsh list --name").items() if "web1" in text.split())
+    assert "2.00 GiB" in on_hosts("virsh domblkinfo web1 vda --human || true")[host]
+    # It is told again as long as it is so, and is no change.
+    again = play("site.yml", virtual_machines=vms)
+    assert not again.changed
+    again_web1 = [
+        vm
+        for call in again.results("croft.infra.virtual_machines")
+        for vm in call["res"]["virtual_machines"]
+        if vm["name"] == "web1"
+    ]
+    assert again_web1[0]["needs_restart"] == web1["needs_restart"]
