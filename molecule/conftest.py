@@ -34,14 +34,19 @@ class Run:
     def changed(self) -> dict[str, int]:
         return dict(self.stats.get("changed") or {})
 
-    def results(self, action: str) -> list[dict[str, Any]]:
-        """What the tasks of this action returned, by host and in order."""
+    def results(self, action: str, event: str = "runner_on_ok") -> list[dict[str, Any]]:
+        """What the tasks of this action returned, with the host, in order."""
         return [
-            event["event_data"]
-            for event in self.events
-            if event["event"] in ("runner_on_ok", "runner_on_failed")
-            and event["event_data"].get("resolved_action") == action
+            one["event_data"]
+            for one in self.events
+            if one["event"] == event and one["event_data"].get("resolved_action") == action
         ]
+
+    @property
+    def refusal(self) -> str:
+        """What the plan said when it refused."""
+        (failed,) = self.results("croft.infra.plan", "runner_on_failed")
+        return str(failed["res"]["msg"])
 
     def module_calls(self) -> dict[str, int]:
         """How many tasks ran on each host."""
@@ -65,9 +70,11 @@ def play(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Play:
         monkeypatch.delenv(name, raising=False)
 
     def run(playbook: str, *, cmdline: str = "", inventory: Path = INVENTORY, **variables: Any) -> Run:
-        runs = tmp_path / "runs"
+        # A directory for each: a runner reads the last run's command line from where it left it.
+        home = tmp_path / "runs" / str(len(list(tmp_path.glob("runs/*"))))
+        home.mkdir(parents=True)
         done = ansible_runner.run(
-            private_data_dir=str(runs),
+            private_data_dir=str(home),
             project_dir=str(ROOT),
             inventory=str(inventory),
             playbook=playbook,

@@ -37,6 +37,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         if self._task.check_mode:
             text = "check mode: nothing was started, so nothing is waited for"
             return {**result, "changed": False, "skipped": True, "msg": text}
+        if not given["names"]:
+            return {**result, "changed": False, "ready": [], "waiting": [], "waited": 0}
         host = (task_vars or {}).get("inventory_hostname", "this host")
         return {**result, **self._wait(host, given, task_vars or {})}
 

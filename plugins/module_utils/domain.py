@@ -19,6 +19,8 @@ GIB = 1024**3
 FILE_POOLS = ("dir", "fs", "netfs")
 BLOCK_POOLS = ("logical",)
 
+# The words of cpu_model that name no model; anything else does.
+CPU_MODES = ("host-model", "host-passthrough", "maximum")
 # CPU that a guest is given when the inventory does not say: with KVM the host's model by name, which a live migration
 # can check on the other side; QEMU's own translator (TCG) has no host model, "maximum" is all that it can do.
 DEFAULT_CPU = {"kvm": "host-model", "tcg": "maximum"}
@@ -118,7 +120,10 @@ class Image:
 
 @dataclass(frozen=True)
 class Host:
-    """What the VMs of a host share. `missing` says why there is no libvirt (None: there is)."""
+    """What the VMs of a host share. `missing` says why there is no libvirt (None: there is).
+
+    `cpu_models` are those that libvirt knows by name; empty where it does not tell.
+    """
 
     missing: str | None = None
     arch: str = "x86_64"
@@ -131,6 +136,7 @@ class Host:
     uuids: Mapping[str, str] = field(default_factory=dict)
     macs: Mapping[str, str] = field(default_factory=dict)
     iso_tool: str | None = None
+    cpu_models: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -253,7 +259,7 @@ def _identity_problems(wish: Wish, actual: Actual, host: Host) -> Iterable[str]:
         owner = owners.get(value, wish.name)
         if owner != wish.name:
             yield f"the {word} {value} already belongs to the domain {owner}; give one of them another"
-    if actual.domain is not None and actual.domain.uuid != wish.uuid:
+    if actual.domain is not None and actual.domain.managed and actual.domain.uuid != wish.uuid:
         yield f"the domain has the UUID {actual.domain.uuid}, wanted {wish.uuid}; a UUID cannot be changed"
 
 
@@ -319,6 +325,11 @@ def host_problems(
             lacking.append(f"the image {image} is not in the storage pool {pool}")
     steps = {wish.name: {step.action for step in actions(wish, actuals.get(wish.name, Actual()))} for wish in wishes}
     uses_network = {wish.network for wish in wishes if steps[wish.name] & {"define", "redefine", "start"}}
+    for model in sorted({wish.cpu_model for wish in wishes} - set(CPU_MODES) - host.cpu_models):
+        if host.cpu_models:
+            found.append(
+                f"the CPU model {model} is not known here; 'virsh cpu-models {host.arch}' lists those that are"
+            )
     for network in sorted(uses_network):
         if not host.networks.get(network, False):
             lacking.append(f"the network {network} is not {'active' if network in host.networks else 'defined'}")

@@ -11,7 +11,7 @@ from __future__ import annotations
 import xml.etree.ElementTree as ET
 from dataclasses import dataclass
 
-from ansible_collections.croft.infra.plugins.module_utils.domain import BLOCK_POOLS, Fields, Image, Wish
+from ansible_collections.croft.infra.plugins.module_utils.domain import BLOCK_POOLS, CPU_MODES, Fields, Image, Wish
 from ansible_collections.croft.infra.plugins.module_utils.identity import METADATA_PREFIX, METADATA_URI
 
 CONSOLE_LOG = "/var/log/libvirt/qemu/{name}-console.log"
@@ -24,7 +24,6 @@ SEED_TARGET = "vdb"
 MACHINES = {"x86_64": "q35"}
 DOMAIN_TYPES = {"kvm": "kvm", "tcg": "qemu"}
 _VM_TAG = f"{{{METADATA_URI}}}vm"
-_MODES = ("host-model", "host-passthrough", "maximum")
 _UNITS = {"b": 1, "bytes": 1, "KiB": 1024, "k": 1024, "MiB": 1024**2, "M": 1024**2, "GiB": 1024**3, "G": 1024**3}
 
 # Prefixes of namespaces that stand in domain XML; without this ElementTree would write ns0.
@@ -114,11 +113,11 @@ def _cpu_model(cpu: ET.Element | None) -> str | None:
     if cpu is None:
         return None
     mode = cpu.get("mode", "custom")
-    return mode if mode in _MODES else cpu.findtext("model")
+    return mode if mode in CPU_MODES else cpu.findtext("model")
 
 
 def _cpu(model: str) -> ET.Element:
-    if model in _MODES:
+    if model in CPU_MODES:
         return ET.Element("cpu", {"mode": model})
     cpu = ET.Element("cpu", {"mode": "custom", "match": "exact"})
     ET.SubElement(cpu, "model", {"fallback": "forbid"}).text = model

@@ -26,7 +26,7 @@ WAYS = ("agent", "console", "either")
 _TAIL_BYTES = 4 * 1024 * 1024
 _AGENT_SECONDS = 2
 _NAMES_SHOWN = 5
-_ESCAPES = re.compile(r"\x1b(\[[0-9;?]*[ -/]*[@-~]|\][^\x07]*\x07|[@-Z\\-_])")
+_ESCAPES = re.compile(r"\x1b(\[[0-9;?]*[ -/]*[@-~]|\][^\x07]*\x07|[ -/]*[0-~])")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 
 

@@ -78,6 +78,7 @@ class VmHost:
             uuids={about.uuid: name for name, about in described.items()},
             macs={mac: name for name, about in described.items() for mac in about.macs},
             iso_tool=shutil.which(seed.ISO_TOOL),
+            cpu_models=self._cpu_models(),
         )
         actuals = {}
         for wish in wishes:
@@ -101,6 +102,12 @@ class VmHost:
         except self.lv.libvirtError:
             # A pool in which a volume is being made right now cannot be refreshed; libvirt knows what is in it then.
             return
+
+    def _cpu_models(self) -> frozenset[str]:
+        try:
+            return frozenset(self.conn.getCPUModelNames(self.conn.getInfo()[0], 0))
+        except self.lv.libvirtError:
+            return frozenset()
 
     def _volume_image(self, name: str) -> Image:
         return domain_xml.read_volume(self.pool.storageVolLookupByName(name).XMLDesc(0))

@@ -34,8 +34,7 @@ requirements: [qemu-system-x86]
 attributes:
   check_mode:
     support: partial
-    description: It only looks, so it does the same; where QEMU is not installed yet it guesses from /dev/kvm, and
-    warns.
+    description: It only looks; where QEMU is not installed yet it guesses from /dev/kvm, with a warning.
 """
 
 EXAMPLES = r"""

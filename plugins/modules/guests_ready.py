@@ -11,7 +11,7 @@ short_description: Wait until guests say that they are up
 version_added: "0.1.0"
 author: [the croft contributors (@croft)]
 description:
-  - Waits until each named guest answers through its guest agent or says C(croft: up <name>) on its console.
+  - "Waits until each named guest answers through its guest agent or says C(croft: up <name>) on its console."
   - Shows a progress line while it waits, and fails in the end with the guests that did not answer, what their console
     said last and what to look at.
   - Runs through an action plugin of the same name, which calls the module in short turns. In check mode nothing was

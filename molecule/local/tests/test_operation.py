@@ -48,7 +48,7 @@ def test_the_plan_is_among_the_artifacts_of_a_runner(play: Play, tmp_path: Path)
     assert run.rc == 0
     (stats,) = [event["event_data"] for event in run.events if event["event"] == "playbook_on_stats"]
     assert stats["artifact_data"]["croft_plan"]["verdict"] == "admitted"
-    on_disk = [path for path in (tmp_path / "runs/artifacts").rglob("*.json") if '"croft_plan"' in path.read_text()]
+    on_disk = [path for path in (tmp_path / "runs").rglob("*.json") if '"croft_plan"' in path.read_text()]
     assert on_disk
 
 
@@ -79,7 +79,7 @@ def test_a_changed_vm_is_applied_or_told_and_check_mode_predicts_it(
     ]
     assert [entry["field"] for entry in web1["needs_restart"]] == ["memory_mib"]
     host = next(host for host, text in on_hosts("virsh list --name").items() if "web1" in text.split())
-    assert "2.00 GiB" in on_hosts("virsh domblkinfo web1 vda --human || true")[host]
+    assert "2.00 GiB" in on_hosts("virsh vol-info --pool croft web1.qcow2 || true")[host]
     # It is told again as long as it is so, and is no change.
     again = play("site.yml", virtual_machines=vms)
     assert not again.changed

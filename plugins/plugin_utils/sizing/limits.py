@@ -1,0 +1,149 @@
+# Copyright: the croft contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The rules as whole numbers: what a host may carry at most, and what a VM takes of it.
+
+Every ratio limit p/q becomes a ceiling on a sum of integers, so that admission is additions and comparisons of integers
+and a limit is met exactly: 40 % and 2.0 pass, one MiB or one vCPU more does not.
+
+    cpu       sum(vcpus)                 <= floor(limit * cpu_capacity)
+    memory    sum(q*memory + p*overhead) <= p * (memory - reserved)      i.e. sum(memory) <= p/q * (what is left)
+    disk      sum(disk)                  <= floor(limit * pool)
+    vm-share  vcpus <= floor(limit * threads), memory <= floor(limit * memory)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from fractions import Fraction
+from math import floor
+
+from ansible_collections.croft.infra.plugins.plugin_utils.sizing.model import Host, Inputs, Policy, VirtualMachine
+
+# Above any real sum: a rule that is off, only warns, or is waived for this host.
+UNLIMITED = 1 << 80
+
+
+@dataclass(frozen=True, slots=True)
+class Ceiling:
+    """What one host may carry: totals, and the largest single VM. Memory in scaled units, see the module's formula.
+
+    ``apart``: anti-affinity groups count here.
+    """
+
+    vcpus: int
+    memory: int
+    disk_mib: int
+    vms: int
+    vm_vcpus: int
+    vm_memory_mib: int
+    apart: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """What is placed in one piece: one VM, or the VMs of an affinity group that no rule may part.
+
+    ``apart``: anti-affinity groups; ``only``: the host index that it must go to; ``torn``: two of its own are in one.
+    """
+
+    names: tuple[str, ...]
+    vcpus: int
+    memory: int
+    disk_mib: int
+    vms: int
+    vm_vcpus: int
+    vm_memory_mib: int
+    apart: frozenset[str]
+    only: int | None = None
+    torn: bool = False
+
+
+def cpu_capacity(host: Host, policy: Policy) -> Fraction:
+    """CPUs left for VMs, in the unit of cpu-overcommit; a reserve is in threads and counts for its share of a core."""
+    left = Fraction(host.threads - host.reserved_cpus)
+    if policy.rules["cpu-overcommit"]["cpu_unit"] == "core":
+        return left * host.cores / host.threads
+    return left
+
+
+def memory_capacity_mib(host: Host, policy: Policy) -> int:
+    """Memory left for VMs and their QEMU overhead: whole memory less the reserve and the OSDs' target."""
+    return host.memory_mib - host.reserved_memory_mib - host.osds * int(policy.rules["host-overhead"]["osd_memory_mib"])
+
+
+def qemu_overhead_mib(policy: Policy) -> int:
+    return int(policy.rules["host-overhead"]["qemu_overhead_mib"])
+
+
+def memory_weight(memory_mib: int, policy: Policy) -> int:
+    limit: Fraction = policy.rules["memory-overcommit"]["limit"]
+    return limit.denominator * memory_mib + limit.numerator * qemu_overhead_mib(policy)
+
+
+def pool_mib(inputs: Inputs) -> int:
+    """The one pool that all hosts share: the NFS file system as the host that sees least of it sees it, or the usable
+    part of all OSDs (raw * near-full ratio / replicas; Ceph's own near-full default is 0.85, its default size 3)."""
+    if inputs.storage_layout == "distributed":
+        rule = inputs.policy.rules["storage-capacity"]
+        usable: Fraction = rule["near_full"] / rule["replicas"]
+        return floor(sum(host.disk_mib for host in inputs.hosts) * usable)
+    return min((host.disk_mib for host in inputs.hosts), default=0)
+
+
+def in_force(inputs: Inputs, rule: str, host: str | None, vm: str | None) -> bool:
+    return any(w.in_force(inputs.today) and w.covers(rule, host, vm) for w in inputs.policy.waivers)
+
+
+def ceilings(inputs: Inputs, level: str) -> list[Ceiling]:
+    """One ceiling a host, made of the rules that have this level and no waiver for that host."""
+    policy = inputs.policy
+    rules = policy.rules
+
+    def holds(rule: str, host: Host) -> bool:
+        return policy.level(rule) == level and not in_force(inputs, rule, host.name, None)
+
+    made = []
+    for host in inputs.hosts:
+        share = rules["vm-share"]["limit"] if holds("vm-share", host) else None
+        made.append(
+            Ceiling(
+                vcpus=floor(rules["cpu-overcommit"]["limit"] * cpu_capacity(host, policy))
+                if holds("cpu-overcommit", host)
+                else UNLIMITED,
+                memory=rules["memory-overcommit"]["limit"].numerator * memory_capacity_mib(host, policy)
+                if holds("memory-overcommit", host)
+                else UNLIMITED,
+                disk_mib=floor(rules["storage-capacity"]["limit"] * host.disk_mib)
+                if inputs.storage_layout == "local" and holds("storage-capacity", host)
+                else UNLIMITED,
+                vms=rules["consolidation"]["max"] if holds("consolidation", host) else UNLIMITED,
+                vm_vcpus=UNLIMITED if share is None else floor(share * host.threads),
+                vm_memory_mib=UNLIMITED if share is None else floor(share * host.memory_mib),
+                apart=holds("affinity", host),
+            )
+        )
+    return made
+
+
+def demand(vms: Iterable[VirtualMachine], inputs: Inputs, only: int | None = None) -> Demand:
+    """What these VMs take together; one with a waiver in force has no share, or no group, to keep."""
+    members = tuple(vms)
+    shares = [vm for vm in members if not in_force(inputs, "vm-share", None, vm.name)]
+    groups = [
+        vm.anti_affinity
+        for vm in members
+        if vm.anti_affinity is not None and not in_force(inputs, "affinity", None, vm.name)
+    ]
+    return Demand(
+        names=tuple(vm.name for vm in members),
+        vcpus=sum(vm.vcpus for vm in members),
+        memory=sum(memory_weight(vm.memory_mib, inputs.policy) for vm in members),
+        disk_mib=sum(vm.disk_mib for vm in members),
+        vms=len(members),
+        vm_vcpus=max((vm.vcpus for vm in shares), default=0),
+        vm_memory_mib=max((vm.memory_mib for vm in shares), default=0),
+        apart=frozenset(groups),
+        only=only,
+        torn=len(groups) != len(set(groups)),
+    )

@@ -1,0 +1,229 @@
+# Copyright: the croft contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a plan is made from and what it says: plain immutable records, no behaviour beyond their own arithmetic."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from fractions import Fraction
+from typing import Any
+
+SCHEMA_VERSION = "1.0"
+
+LAYOUTS = ("local", "centralized", "distributed")
+WORKLOADS = (
+    "general",
+    "web",
+    "app",
+    "cache",
+    "batch",
+    "ci",
+    "desktop",
+    "monitoring",
+    "network",
+    "database",
+    "message_queue",
+    "search_engine",
+)
+STATES = ("running", "stopped")
+
+# Findings: deny refuses the plan; waived would have, but a waiver in force holds; info only tells.
+LEVELS = ("deny", "warn", "waived", "info")
+
+
+@dataclass(frozen=True, slots=True)
+class RunningVm:
+    """A VM as a host reports it (memory and disk in MiB; ``managed``: defined by croft)."""
+
+    name: str
+    host: str
+    vcpus: int
+    memory_mib: int
+    disk_mib: int
+    state: str
+    managed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """A hypervisor: whole capacity, and what is kept for itself. ``source``: declared, read, or both."""
+
+    name: str
+    sockets: int
+    cores: int
+    threads: int
+    memory_mib: int
+    disk_mib: int
+    numa_nodes: int
+    reserved_cpus: int
+    reserved_memory_mib: int
+    osds: int
+    reserve_declared: bool
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class VirtualMachine:
+    """A wanted VM with every field filled; ``uuid`` and ``mac`` are derived from the name unless given."""
+
+    name: str
+    vcpus: int
+    memory_mib: int
+    disk_gib: int
+    workload: str
+    host: str | None
+    anti_affinity: str | None
+    affinity: str | None
+    ha: bool
+    autostart: bool
+    state: str
+    image: str | None
+    network: str | None
+    address: str | None
+    gateway: str | None
+    nameservers: tuple[str, ...]
+    uuid: str
+    mac: str
+
+    @property
+    def disk_mib(self) -> int:
+        return self.disk_gib * 1024
+
+    def as_dict(self) -> dict[str, Any]:
+        entry = {name: getattr(self, name) for name in self.__slots__}
+        entry["nameservers"] = list(self.nameservers)
+        return entry
+
+
+@dataclass(frozen=True, slots=True)
+class Waiver:
+    """An exception to one rule for one VM or one host, that ends; in force through the whole day ``until``."""
+
+    rule: str
+    reason: str
+    owner: str
+    until: date
+    vm: str | None = None
+    host: str | None = None
+
+    def in_force(self, today: date) -> bool:
+        return today <= self.until
+
+    def covers(self, rule: str, host: str | None, vm: str | None) -> bool:
+        return self.rule == rule and (self.vm == vm if self.vm is not None else self.host == host)
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """The rules' levels and limits, complete: ``rules[id]`` has the options of ``policy.DEFAULTS``, ratios exact."""
+
+    rules: Mapping[str, Mapping[str, Any]]
+    waivers: tuple[Waiver, ...] = ()
+    placement: str = "spread"
+
+    def level(self, rule: str) -> str:
+        return str(self.rules[rule].get("level", "deny"))
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """Everything that a plan depends on, validated. The same inputs give the same plan, byte for byte."""
+
+    hosts: tuple[Host, ...]
+    virtual_machines: tuple[VirtualMachine, ...]
+    present: tuple[RunningVm, ...]
+    policy: Policy
+    storage_layout: str
+    today: date
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One rule measured on one subject, broken or not. ``value`` None: no finite number (nothing left to divide by)."""
+
+    rule: str
+    host: str | None
+    vm: str | None
+    resource: str
+    value: Fraction | None
+    limit: Fraction
+    unit: str
+    broken: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A broken rule (or a remark), with its numbers and the smallest change that would pass."""
+
+    rule: str
+    level: str
+    message: str
+    fix: str = ""
+    host: str | None = None
+    vm: str | None = None
+    resource: str | None = None
+    value: Fraction | None = None
+    limit: Fraction | None = None
+    margin: Fraction | None = None
+    unit: str | None = None
+    waiver: Waiver | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Restart:
+    """What becomes of one VM when its host dies. ``to`` None: it does not run again, ``reason`` says why."""
+
+    name: str
+    ha: bool
+    to: str | None
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Death:
+    """One host's death on paper. ``exact`` False: the search met its bound before it could prove either way."""
+
+    host: str
+    survives: bool
+    exact: bool
+    steps: int
+    restarts: tuple[Restart, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class HostUse:
+    """A host with all that it carries: ours (names, sorted) and what was found there besides."""
+
+    host: Host
+    names: tuple[str, ...]
+    unmanaged: tuple[str, ...]
+    vcpus: int
+    memory_mib: int
+    overhead_mib: int
+    disk_mib: int
+    cpu_capacity: Fraction
+    memory_capacity_mib: int
+
+    @property
+    def count(self) -> int:
+        return len(self.names) + len(self.unmanaged)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The whole answer; ``plan.to_dict`` gives it the shape of plan.json."""
+
+    inputs: Inputs
+    placements: Mapping[str, str | None]
+    uses: tuple[HostUse, ...]
+    findings: tuple[Finding, ...]
+    checks: tuple[Check, ...]
+    deaths: tuple[Death, ...]
+    search: str
+    waivers: tuple[tuple[Waiver, str, int], ...] = field(default=())
+
+    @property
+    def admitted(self) -> bool:
+        return not any(finding.level == "deny" for finding in self.findings)

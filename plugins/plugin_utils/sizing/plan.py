@@ -1,0 +1,245 @@
+# Copyright: the croft contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Inputs to plan, and plan to the shape of plan.json."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import date
+from fractions import Fraction
+from typing import Any
+
+from ansible_collections.croft.infra.plugins.plugin_utils.sizing.checks import check_all
+from ansible_collections.croft.infra.plugins.plugin_utils.sizing.model import (
+    LEVELS,
+    SCHEMA_VERSION,
+    Check,
+    Finding,
+    HostUse,
+    Inputs,
+    Plan,
+    Waiver,
+)
+from ansible_collections.croft.infra.plugins.plugin_utils.sizing.parse import read_inputs
+from ansible_collections.croft.infra.plugins.plugin_utils.sizing.placing import place
+from ansible_collections.croft.infra.plugins.plugin_utils.sizing.policy import DEFAULTS, TITLES
+
+
+def build_plan(inputs: Inputs) -> Plan:
+    """Place, check, let every host die once. Pure: the same inputs give an equal plan."""
+    placed = place(inputs)
+    checks, findings, uses = check_all(inputs, placed)
+    used = [finding.waiver for finding in findings if finding.waiver is not None]
+    waivers = tuple(
+        (waiver, "in force" if waiver.in_force(inputs.today) else "expired", used.count(waiver))
+        for waiver in inputs.policy.waivers
+    )
+    return Plan(
+        inputs=inputs,
+        placements=dict(sorted(placed.where.items())),
+        uses=tuple(uses),
+        findings=tuple(findings),
+        checks=tuple(checks),
+        deaths=placed.deaths,
+        search=placed.search,
+        waivers=waivers,
+    )
+
+
+def make_plan(  # noqa: PLR0913
+    hosts: Sequence[str],
+    host_variables: Mapping[str, Mapping[str, Any]],
+    virtual_machines: Any,
+    *,
+    policy: Any = None,
+    storage_layout: Any = "local",
+    today: date,
+) -> tuple[dict[str, Any], list[str]]:
+    """From raw variables to plan.json's shape; with problems of the input (the lines) the plan is refused."""
+    inputs, problems = read_inputs(
+        hosts, host_variables, virtual_machines, policy=policy, storage_layout=storage_layout, today=today
+    )
+    if inputs is None:
+        layout = storage_layout if isinstance(storage_layout, str) else None
+        return refused_input(problems, layout), problems
+    return to_dict(build_plan(inputs)), []
+
+
+def refused_input(problems: Sequence[str], storage_layout: str | None = None) -> dict[str, Any]:
+    """The plan when its input cannot be read: refused, one finding of rule ``input`` for each line, nothing placed."""
+    findings = []
+    for problem in problems:
+        message, _, fix = problem.partition("; ")
+        findings.append(finding_dict(Finding(rule="input", level="deny", message=message, fix=fix)))
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "verdict": "refused",
+        "storage_layout": storage_layout,
+        "summary": _summary((0, 0, 0, 0), [finding["level"] for finding in findings], "complete"),
+        "placements": {},
+        "findings": findings,
+        "rules": [],
+        "failover": [],
+        "hosts": {},
+        "virtual_machines": [],
+        "waivers": [],
+    }
+
+
+def to_dict(plan: Plan) -> dict[str, Any]:
+    """The shape of plan.json (schema/plan.schema.json): plain types only, in an order that the input alone decides."""
+    placed = {name: host for name, host in plan.placements.items() if host is not None}
+    unmanaged = sum(len(use.unmanaged) for use in plan.uses)
+    levels = [finding.level for finding in plan.findings]
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "verdict": "admitted" if plan.admitted else "refused",
+        "storage_layout": plan.inputs.storage_layout,
+        "summary": _summary((len(plan.uses), len(plan.placements), len(placed), unmanaged), levels, plan.search),
+        "placements": dict(plan.placements),
+        "findings": [finding_dict(finding) for finding in plan.findings],
+        "rules": _rules(plan),
+        "failover": [
+            {
+                "host": death.host,
+                "survives": death.survives,
+                "exact": death.exact,
+                "virtual_machines": [
+                    {"name": r.name, "ha": r.ha, "to": r.to, "reason": r.reason or None} for r in death.restarts
+                ],
+            }
+            for death in plan.deaths
+        ],
+        "hosts": {use.host.name: _host(use, plan.inputs) for use in plan.uses},
+        "virtual_machines": [{**vm.as_dict(), "host": plan.placements[vm.name]} for vm in plan.inputs.virtual_machines],
+        "waivers": [_waiver(waiver, state, used) for waiver, state, used in plan.waivers],
+    }
+
+
+def _summary(counts: tuple[int, int, int, int], levels: Sequence[str], search: str) -> dict[str, Any]:
+    return {
+        **dict(zip(("hosts", "virtual_machines", "placed", "unmanaged"), counts, strict=True)),
+        "findings": {level: levels.count(level) for level in LEVELS},
+        "search": search,
+    }
+
+
+def finding_dict(finding: Finding) -> dict[str, Any]:
+    return {
+        "rule": finding.rule,
+        "level": finding.level,
+        "host": finding.host,
+        "vm": finding.vm,
+        "resource": finding.resource,
+        "value": _number(finding.value),
+        "limit": _number(finding.limit),
+        "margin": _number(finding.margin),
+        "unit": finding.unit,
+        "message": finding.message,
+        "fix": finding.fix,
+        "waiver": None if finding.waiver is None else _waiver_core(finding.waiver),
+    }
+
+
+def _number(value: Fraction | None) -> int | float | None:
+    """Whole numbers stay whole; a ratio becomes the nearest float, as JSON has nothing better."""
+    if value is None:
+        return None
+    return int(value) if value.denominator == 1 else float(value)
+
+
+def _waiver_core(waiver: Waiver) -> dict[str, Any]:
+    return {
+        "rule": waiver.rule,
+        "vm": waiver.vm,
+        "host": waiver.host,
+        "reason": waiver.reason,
+        "owner": waiver.owner,
+        "until": waiver.until.isoformat(),
+    }
+
+
+def _waiver(waiver: Waiver, state: str, used: int) -> dict[str, Any]:
+    return {**_waiver_core(waiver), "state": state, "findings": used}
+
+
+def _rules(plan: Plan) -> list[dict[str, Any]]:
+    """Each rule with its limits, on how many subjects it was measured, and its worst value."""
+    checks: dict[str, list[Check]] = {}
+    for check in plan.checks:
+        checks.setdefault(check.rule, []).append(check)
+    listed = []
+    for rule in DEFAULTS:
+        options = plan.inputs.policy.rules[rule]
+        mine = checks.get(rule, [])
+        worst = min(
+            (check for check in mine if check.value is not None and check.resource != "min"),
+            key=lambda check: (check.limit - (check.value or 0), check.host or "", check.vm or ""),
+            default=None,
+        )
+        listed.append(
+            {
+                "id": rule,
+                "title": TITLES[rule],
+                "level": options.get("level", "always"),
+                "options": {key: _option(value) for key, value in options.items() if key != "level"},
+                "checked": len(mine),
+                "broken": sum(check.broken for check in mine),
+                "worst": None
+                if worst is None
+                else {
+                    "host": worst.host,
+                    "vm": worst.vm,
+                    "value": _number(worst.value),
+                    "limit": _number(worst.limit),
+                    "unit": worst.unit,
+                },
+            }
+        )
+    return listed
+
+
+def _option(value: Any) -> Any:
+    if isinstance(value, Fraction):
+        return _number(value)
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _gib(mib: int) -> int | float:
+    return mib // 1024 if mib % 1024 == 0 else mib / 1024
+
+
+def _host(use: HostUse, inputs: Inputs) -> dict[str, Any]:
+    host = use.host
+    memory_left = use.memory_capacity_mib - use.overhead_mib
+    return {
+        "capacity": {
+            "sockets": host.sockets,
+            "cores": host.cores,
+            "threads": host.threads,
+            "memory_mib": host.memory_mib,
+            "disk_gib": _gib(host.disk_mib),
+            "numa_nodes": host.numa_nodes,
+            "source": host.source,
+        },
+        "reserved": {
+            "cpus": host.reserved_cpus,
+            "memory_mib": host.reserved_memory_mib,
+            "osds": host.osds,
+            "osd_memory_mib": host.memory_mib - host.reserved_memory_mib - use.memory_capacity_mib,
+            "qemu_overhead_mib": use.overhead_mib,
+        },
+        "used": {
+            "virtual_machines": use.count,
+            "vcpus": use.vcpus,
+            "memory_mib": use.memory_mib,
+            "disk_gib": _gib(use.disk_mib),
+        },
+        "ratios": {
+            "cpu": _number(use.vcpus / use.cpu_capacity),
+            "memory": _number(Fraction(use.memory_mib, memory_left)) if memory_left > 0 else None,
+            "disk": _number(Fraction(use.disk_mib, host.disk_mib)) if host.disk_mib else None,
+        },
+        "virtual_machines": list(use.names),
+        "unmanaged": list(use.unmanaged),
+    }

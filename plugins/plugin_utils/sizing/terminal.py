@@ -1,0 +1,120 @@
+# Copyright: the croft contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A plan for a terminal: the hosts, the VMs, the findings worst first; long lists are cut with a count."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ansible_collections.croft.infra.plugins.plugin_utils.sizing.text import finding_line
+
+MOST_HOSTS = 24
+MOST_VMS = 30
+MOST_FINDINGS = 20
+_ROUND = 2
+
+
+def render_terminal(plan: Mapping[str, Any], *, refusals: bool = True) -> str:
+    """The text for a plan of plan.json's shape; lines end without blanks, the last one without a newline.
+
+    ``refusals`` False leaves out the refusals, for who says them by another way.
+    """
+    summary = plan["summary"]
+    counts = summary["findings"]
+    head = (
+        f"Plan {plan['verdict']}: {summary['hosts']} hosts, {summary['virtual_machines']} VMs "
+        f"({summary['placed']} placed), storage {plan['storage_layout'] or 'unknown'}, "
+        f"{counts['deny']} refusals, {counts['warn']} warnings, {counts['waived']} waived"
+    )
+    parts = [head]
+    if plan["hosts"]:
+        parts += ["", *_hosts(plan)]
+    if plan["virtual_machines"]:
+        parts += ["", *_vms(plan)]
+    levels = ("deny", "warn", "waived") if refusals else ("warn", "waived")
+    shown = [finding for finding in plan["findings"] if finding["level"] in levels]
+    if shown:
+        parts += ["", *_findings(shown)]
+    return "\n".join(line.rstrip() for line in parts)
+
+
+def _hosts(plan: Mapping[str, Any]) -> list[str]:
+    deaths = {death["host"]: death for death in plan["failover"]}
+    rows = [("HOST", "VMS", "VCPU/THREADS", "CPU", "MEMORY MIB", "MEM", "DISK GIB", "DISK", "IF IT DIES")]
+    for name, host in plan["hosts"].items():
+        used, capacity, reserved, ratios = host["used"], host["capacity"], host["reserved"], host["ratios"]
+        kept = reserved["memory_mib"] + reserved["osd_memory_mib"] + reserved["qemu_overhead_mib"]
+        rows.append(
+            (
+                name,
+                str(used["virtual_machines"]),
+                f"{used['vcpus']}/{capacity['threads'] - reserved['cpus']}",
+                number(ratios["cpu"]),
+                f"{used['memory_mib']}/{capacity['memory_mib'] - kept}",
+                number(ratios["memory"]),
+                f"{number(used['disk_gib'], 1)}/{number(capacity['disk_gib'], 1)}",
+                number(ratios["disk"]),
+                _death(deaths.get(name)),
+            )
+        )
+    return _table(rows, MOST_HOSTS, "hosts", right=(1, 2, 3, 4, 5, 6, 7))
+
+
+def _death(death: Mapping[str, Any] | None) -> str:
+    if death is None:
+        return "-"
+    ha = [vm for vm in death["virtual_machines"] if vm["ha"]]
+    moved = sum(vm["to"] is not None for vm in ha)
+    down = len(death["virtual_machines"]) - moved
+    if not death["virtual_machines"]:
+        return "-"
+    text = f"{moved} restart, {down} stay down"
+    if not death["survives"]:
+        text += " (refused)" if death["exact"] else " (not proved)"
+    return text
+
+
+def _vms(plan: Mapping[str, Any]) -> list[str]:
+    rows = [("VM", "HOST", "VCPUS", "MEMORY MIB", "DISK GIB", "WORKLOAD", "HA")]
+    # What has no place is what a person looks for.
+    entries = sorted(plan["virtual_machines"], key=lambda vm: (vm["host"] is not None, vm["name"]))
+    for vm in entries:
+        sizes = (str(vm["vcpus"]), str(vm["memory_mib"]), str(vm["disk_gib"]))
+        rows.append((vm["name"], vm["host"] or "(none)", *sizes, vm["workload"], "yes" if vm["ha"] else "no"))
+    return _table(rows, MOST_VMS, "VMs", right=(2, 3, 4))
+
+
+def _findings(findings: Sequence[Mapping[str, Any]]) -> list[str]:
+    labels = {"deny": "REFUSED", "warn": "warning", "waived": "waived"}
+    lines = []
+    for finding in findings[:MOST_FINDINGS]:
+        waiver = finding["waiver"]
+        until = f" [waiver of {waiver['owner']} until {waiver['until']}: {waiver['reason']}]" if waiver else ""
+        lines.append(f"{labels[finding['level']]}  {finding_line(finding)}{until}")
+    if len(findings) > MOST_FINDINGS:
+        lines.append(f"... and {len(findings) - MOST_FINDINGS} more findings")
+    return lines
+
+
+def _table(rows: Sequence[tuple[str, ...]], most: int, things: str, right: tuple[int, ...]) -> list[str]:
+    shown = rows[: most + 1]
+    widths = [max(len(row[i]) for row in shown) for i in range(len(shown[0]))]
+    lines = [
+        "  ".join(
+            cell.rjust(w) if i in right else cell.ljust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in shown
+    ]
+    if len(rows) > len(shown):
+        lines.append(f"... and {len(rows) - len(shown)} more {things}")
+    return lines
+
+
+def number(value: float | None, digits: int = _ROUND) -> str:
+    """A figure of the plan for a table; whole numbers of GiB stay whole."""
+    if value is None:
+        return "-"
+    if digits == 1 and value == int(value):
+        return str(int(value))
+    return f"{value:.{digits}f}"

@@ -1,0 +1,190 @@
+# Copyright: the croft contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+from dataclasses import replace
+
+import pytest
+from ansible_collections.croft.infra.plugins.module_utils.domain import Fields, Image, Wish
+from ansible_collections.croft.infra.plugins.module_utils.domain_xml import (
+    Disk,
+    describe,
+    domain_xml,
+    edited,
+    read_pool,
+    read_volume,
+    volume_xml,
+)
+from ansible_collections.croft.infra.plugins.module_utils.identity import vm_mac, vm_uuid
+from ansible_collections.croft.infra.plugins.module_utils.seed import FirstBoot
+
+WISH = Wish(
+    name="web1",
+    uuid=vm_uuid("web1"),
+    mac=vm_mac("web1"),
+    vcpus=2,
+    memory_mib=1024,
+    image="base.qcow2",
+    network="lan",
+    first_boot=FirstBoot("web1", vm_uuid("web1"), vm_mac("web1")),
+)
+ROOT = Disk("/p/web1.qcow2", "qcow2")
+SEED = Disk("/p/web1-seed.iso", "raw")
+XML = domain_xml(WISH, "x86_64", ROOT, SEED)
+
+# What libvirt says of a running domain: versioned machine, CPU spelled out, addresses, more devices.
+LIVE = """<domain type='kvm' id='7' xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'>
+  <name>web1</name>
+  <uuid>u</uuid>
+  <metadata xmlns:croft="urn:croft:infra:vm:1">
+    <croft:vm cpu_model="host-model" first_boot_data="abc"/>
+  </metadata>
+  <memory unit='KiB'>1048576</memory>
+  <currentMemory unit='KiB'>1048576</currentMemory>
+  <vcpu placement='static' current='2'>4</vcpu>
+  <os><type arch='x86_64' machine='pc-q35-10.0'>hvm</type></os>
+  <cpu mode='custom' match='exact'><model fallback='forbid'>EPYC</model></cpu>
+  <devices>
+    <disk type='file' device='disk'><source file='/p/web1.qcow2' index='1'/><target dev='vda'/></disk>
+    <disk type='block' device='disk'><source dev='/dev/vg/data'/><target dev='vdc'/></disk>
+    <disk type='network' device='disk'><source protocol='rbd' name='vms/x'/><target dev='vdd'/></disk>
+    <disk type='file' device='cdrom'><source file='/tmp/x.iso'/><target dev='sda'/></disk>
+    <disk type='file' device='disk'><source file='/p/web1-seed.iso'/><target dev='vdb'/><readonly/></disk>
+    <interface type='network'>
+      <mac address='52:54:00:AA:00:01'/><source network='lan' portid='p' bridge='br0'/>
+      <address type='pci' slot='0x02'/>
+    </interface>
+    <interface type='bridge'><mac address='52:54:00:aa:00:02'/><source bridge='br1'/></interface>
+    <serial type='pty'><log file='/log/web1' append='off'/></serial>
+    <channel type='unix'><target type='virtio' name='org.qemu.guest_agent.0' state='connected'/></channel>
+  </devices>
+  <qemu:commandline><qemu:arg value='-S'/></qemu:commandline>
+</domain>"""
+INACTIVE = LIVE.replace(" id='7'", "")
+
+
+def test_a_new_domain_says_what_was_wished() -> None:
+    about = describe(XML)
+    assert about.fields == WISH.fields()
+    assert (about.name, about.uuid, about.managed) == ("web1", WISH.uuid, True)
+    assert about.disks == (("vda", ROOT.path, False), ("vdb", SEED.path, True))
+    assert about.console_log == "/var/log/libvirt/qemu/web1-console.log"
+
+
+def test_the_name_is_on_a_line_of_its_own() -> None:
+    assert "  <name>web1</name>" in XML.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("path", "attribute", "expected"),
+    [
+        (".", "type", "kvm"),
+        ("os/type", "machine", "q35"),
+        ("cpu", "mode", "host-model"),
+        ("devices/disk/driver", "cache", "none"),
+        ("devices/disk/driver", "io", "threads"),
+        ("devices/disk/driver", "discard", "unmap"),
+        ("devices/disk/target", "bus", "virtio"),
+        ("devices/interface/model", "type", "virtio"),
+        ("devices/channel/target", "name", "org.qemu.guest_agent.0"),
+        ("devices/rng", "model", "virtio"),
+        ("devices/memballoon", "model", "virtio"),
+        ("devices/serial/log", "append", "off"),
+    ],
+)
+def test_what_a_new_domain_is_made_of(path: str, attribute: str, expected: str) -> None:
+    element = ET.fromstring(XML).find(path)
+    assert element is not None
+    assert element.get(attribute) == expected
+
+
+def test_a_new_domain_has_no_screen() -> None:
+    devices = ET.fromstring(XML).find("devices")
+    assert devices is not None
+    assert {"graphics", "video", "sound"}.isdisjoint(element.tag for element in devices)
+
+
+def test_tcg() -> None:
+    root = ET.fromstring(domain_xml(replace(WISH, accelerator="tcg", cpu_model="maximum"), "x86_64", ROOT, SEED))
+    assert root.get("type") == "qemu"
+    assert root.find("cpu").get("mode") == "maximum"  # type: ignore[union-attr]
+
+
+def test_a_named_cpu_model() -> None:
+    assert describe(domain_xml(replace(WISH, cpu_model="EPYC"), "x86_64", ROOT, SEED)).fields.cpu_model == "EPYC"
+
+
+def test_block_devices() -> None:
+    disk = ET.fromstring(domain_xml(WISH, "x86_64", Disk("/dev/vg/web1.raw", "raw", True), SEED)).find("devices/disk")
+    assert disk is not None
+    assert disk.get("type") == "block"
+    assert disk.find("source").attrib == {"dev": "/dev/vg/web1.raw"}  # type: ignore[union-attr]
+    assert disk.find("driver").get("io") == "native"  # type: ignore[union-attr]
+
+
+def test_a_running_domain_is_read() -> None:
+    about = describe(LIVE)
+    # host-model is what it was started with, though libvirt shows the model that this was on this host.
+    assert about.fields == Fields(2, 1024, "lan", "52:54:00:aa:00:01", "kvm", "host-model", "abc")
+    assert describe(INACTIVE).fields.cpu_model == "EPYC"
+    assert about.macs == ("52:54:00:aa:00:01", "52:54:00:aa:00:02")
+    assert [disk[0] for disk in about.disks] == ["vda", "vdc", "vdd", "vdb"]
+    assert about.disk_path("vda") == "/p/web1.qcow2"
+    assert about.agent_connected
+
+
+def test_a_domain_of_others_is_read() -> None:
+    about = describe("<domain type='lxc'><name>x</name><memory unit='GiB'>2</memory><devices/></domain>")
+    assert not about.managed
+    assert about.fields == Fields(1, 2048, None, None, "lxc", None, None)
+    assert (about.disks, about.macs, about.console_log, about.agent_connected) == ((), (), None, False)
+
+
+CHANGES = [
+    replace(WISH, vcpus=8),
+    replace(WISH, memory_mib=512),
+    replace(WISH, network="dmz"),
+    replace(WISH, mac="52:54:00:00:00:01"),
+    replace(WISH, accelerator="tcg", cpu_model="maximum"),
+    replace(WISH, cpu_model="host-passthrough"),
+    replace(WISH, first_boot=replace(WISH.first_boot, address="10.0.0.5/24")),
+]
+
+
+@pytest.mark.parametrize("wish", CHANGES)
+@pytest.mark.parametrize("xml", [XML, INACTIVE])
+def test_an_edited_domain_says_what_is_wished(wish: Wish, xml: str) -> None:
+    assert describe(edited(xml, wish)).fields == wish.fields()
+
+
+def test_an_edited_domain_keeps_the_rest() -> None:
+    after = edited(INACTIVE, replace(WISH, vcpus=8, network="dmz", memory_mib=512))
+    for kept in ('machine="pc-q35-10.0"', 'slot="0x02"', "/dev/vg/data", "br1", "<qemu:arg value=", "/log/web1"):
+        assert kept in after
+    assert "portid" not in after
+    root = ET.fromstring(after)
+    assert root.findtext("currentMemory") == root.findtext("memory") == "512"
+
+
+def test_an_edit_to_what_is_there_changes_nothing() -> None:
+    about, again = ET.canonicalize(XML, strip_text=True), ET.canonicalize(edited(XML, WISH), strip_text=True)
+    assert about == again
+
+
+def test_volumes() -> None:
+    image = Image("/p/base.qcow2", "qcow2", 5)
+    root = ET.fromstring(volume_xml("a.qcow2", 1024, "qcow2", "dir", image))
+    assert (root.findtext("name"), root.findtext("capacity")) == ("a.qcow2", "1024")
+    assert root.findtext("backingStore/path") == "/p/base.qcow2"
+    assert root.find("backingStore/format").get("type") == "qcow2"  # type: ignore[union-attr]
+    assert ET.fromstring(volume_xml("a.raw", 1, "raw", "logical")).find("target") is None
+
+
+def test_a_volume_and_a_pool_are_read() -> None:
+    xml = "<volume><capacity unit='KiB'>2</capacity><target><path>/p/a</path><format type='qcow2'/></target></volume>"
+    assert read_volume(xml) == Image("/p/a", "qcow2", 2048)
+    assert read_volume("<volume><capacity>7</capacity><target><path>/d</path></target></volume>") == Image(
+        "/d", "raw", 7
+    )
+    assert read_pool("<pool type='dir'><target><path>/p</path></target></pool>") == ("dir", "/p")

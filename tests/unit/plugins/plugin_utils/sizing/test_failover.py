@@ -1,0 +1,163 @@
+# Copyright: the croft contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Every host dies once: who restarts where, who does not, and whether that is proved."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from ansible_collections.croft.infra.plugins.plugin_utils.sizing import placing
+from sizing_cases import TODAY, cluster, host, levels, only, plan, rules, vm
+
+SHARED: dict[str, Any] = {"storage_layout": "centralized"}
+
+
+def forty_forty_five_five(ha: bool = True) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Three hosts of 100 GB, each with VMs of 40, 40, 5 and 5 %."""
+    hosts = cluster(3, memory_mib=102400, disk_gib=10000)
+    vms = [
+        vm(f"v{i}{j}", memory_mib=size, host=f"kvm{i}", ha=ha)
+        for i in (1, 2, 3)
+        for j, size in enumerate((40960, 40960, 5120, 5120))
+    ]
+    return hosts, vms
+
+
+def test_forty_percent_alone_is_no_n_plus_one() -> None:
+    hosts, vms = forty_forty_five_five()
+    made = plan(hosts, vms, **SHARED)
+    assert {f["rule"] for f in made["findings"] if f["level"] == "deny"} == {"failover"}
+    assert [death["survives"] for death in made["failover"]] == [False] * 3
+    assert all(death["exact"] for death in made["failover"])
+    finding = next(f for f in made["findings"] if f["host"] == "kvm1" and f["rule"] == "failover")
+    assert (finding["value"], finding["limit"], finding["margin"]) == (2, 0, -2)
+    assert "v10, v11" in finding["message"]
+    assert "memory-overcommit" in finding["message"]
+    assert plan(*forty_forty_five_five(ha=False), **SHARED)["verdict"] == "admitted"
+
+
+@pytest.mark.parametrize(("options", "level"), [({"level": "warn"}, "warn"), ({"level": "off"}, None)])
+def test_the_level_is_policy(options: dict[str, Any], level: str | None) -> None:
+    hosts, vms = forty_forty_five_five()
+    made = plan(hosts, vms, {"rules": {"failover": options}}, **SHARED)
+    assert made["verdict"] == "admitted"
+    assert set(levels(made, "failover")) == ({level} if level else set())
+    assert not made["failover"][0]["survives"]
+
+
+def test_no_failure_tolerated_asks_nothing() -> None:
+    hosts, vms = forty_forty_five_five()
+    made = plan(hosts, vms, {"rules": {"failover": {"host_failures_tolerated": 0}}}, **SHARED)
+    assert made["verdict"] == "admitted"
+
+
+@pytest.mark.parametrize(("memory", "survives"), [(32703, True), (32704, False)])
+def test_the_room_is_exact_to_the_mib(memory: int, survives: bool) -> None:
+    # 65536 = 2 * (32703 + 65); the share is not asked here.
+    made = plan(
+        cluster(2),
+        [vm("a", memory_mib=memory, host="kvm1", ha=True), vm("b", memory_mib=32703, host="kvm2", ha=True)],
+        rules(failover={}, memory_overcommit={}),
+        **SHARED,
+    )
+    assert made["failover"][0]["survives"] is survives
+    assert made["verdict"] == ("admitted" if survives else "refused")
+
+
+def test_the_table_names_each_vm_of_the_dead_host() -> None:
+    vms = [vm("a", host="kvm1", ha=True), vm("b", host="kvm1"), vm("c", host="kvm2", ha=True)]
+    made = plan(cluster(2), vms, **SHARED)
+    assert made["failover"][0] == {
+        "host": "kvm1",
+        "survives": True,
+        "exact": True,
+        "virtual_machines": [
+            {"name": "a", "ha": True, "to": "kvm2", "reason": None},
+            {"name": "b", "ha": False, "to": None, "reason": placing.NO_HA},
+        ],
+    }
+
+
+def test_local_disks_die_with_their_host() -> None:
+    made = plan(cluster(3), [vm("a", host="kvm1", ha=True)])
+    finding = only(made, "failover")
+    assert placing.LOCAL_DISK in finding["message"]
+    assert finding["fix"] == "use storage_layout centralized or distributed, or set ha: false on a"
+
+
+def test_one_host_alone_survives_nothing() -> None:
+    made = plan(cluster(1), [vm("a", ha=True)], **SHARED)
+    assert "there is no other host" in only(made, "failover")["message"]
+
+
+def test_anti_affinity_holds_for_restarts_too() -> None:
+    vms = [vm(f"w{i}", anti_affinity="w", ha=True) for i in range(3)]
+    assert plan(cluster(4), vms, **SHARED)["verdict"] == "admitted"
+    made = plan(cluster(3), vms, **SHARED)
+    assert made["verdict"] == "refused"
+    assert "anti-affinity group w" in made["findings"][0]["message"]
+
+
+def test_the_named_fix_passes() -> None:
+    hosts, vms = forty_forty_five_five()
+    fix = plan(hosts, vms, **SHARED)["findings"][0]["fix"]
+    assert fix.startswith("add a host with at least 3 threads and 102400 MiB beside its reserve")
+    hosts["kvm4"] = host(memory_mib=102400, threads=3, cores=3, disk_gib=10000)
+    assert plan(hosts, vms, **SHARED)["verdict"] == "admitted"
+
+
+def test_a_placement_that_survives_is_looked_for() -> None:
+    hosts = cluster(3, memory_mib=10300)
+    vms = [vm(f"v{i}", memory_mib=m, ha=True) for i, m in enumerate((4000, 4000, 4000, 2000, 2000, 2000))]
+    made = plan(hosts, vms, **SHARED)
+    assert made["verdict"] == "admitted"
+    pack = plan(hosts, vms, {"placement": "pack"}, **SHARED)
+    assert pack["verdict"] == "admitted"
+
+
+def _sixteen_in_two_eights() -> tuple[dict[str, Any], list[dict[str, Any]], dict[str, Any]]:
+    """4+2+2 and 3+3+2 fill two hosts of 8 to the last MiB; biggest first puts 4+3 together and leaves one out."""
+    vms = [vm(f"v{i}", memory_mib=m, ha=True, host="kvm1") for i, m in enumerate((4000, 3000, 3000, 2000, 2000, 2000))]
+    policy = rules(failover={}, memory_overcommit={}, host_overhead={"qemu_overhead_mib": 0})
+    return cluster(3, memory_mib=8000), vms, policy
+
+
+def test_what_no_greedy_order_finds_is_found() -> None:
+    hosts, vms, policy = _sixteen_in_two_eights()
+    death = plan(hosts, vms, policy, **SHARED)["failover"][0]
+    assert death["survives"]
+    assert death["exact"]
+
+
+def test_a_search_that_stops_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    hosts, vms, policy = _sixteen_in_two_eights()
+    monkeypatch.setattr(placing, "EFFORT", 3)
+    made = plan(hosts, vms, policy, **SHARED)
+    assert not made["failover"][0]["survives"]
+    assert not made["failover"][0]["exact"]
+    assert made["verdict"] == "refused"
+    assert "not proved: the search met its bound of" in only(made, "failover")["message"]
+
+
+def test_what_cannot_be_is_proved() -> None:
+    hosts, vms, policy = _sixteen_in_two_eights()
+    # The sums fit (16000 of 16000) and each one alone does, but a host of 8 takes one 5 only.
+    for entry, memory in zip(vms, (5000, 5000, 5000, 400, 300, 300), strict=True):
+        entry["memory_mib"] = memory
+    made = plan(hosts, vms, policy, **SHARED)["failover"][0]
+    assert not made["survives"]
+    assert made["exact"]
+
+
+def test_a_waived_vm_may_stay_down_and_takes_no_room() -> None:
+    hosts = cluster(2, memory_mib=10000)
+    vms = [vm("a", memory_mib=4000, host="kvm1", ha=True), vm("b", memory_mib=4000, host="kvm1", ha=True)]
+    vms += [vm("c", memory_mib=4000, host="kvm2")]
+    waiver = {"rule": "failover", "vm": "a", "reason": "test system", "owner": "ops", "until": TODAY}
+    options = rules(failover={}, memory_overcommit={})
+    assert plan(hosts, vms, options, **SHARED)["verdict"] == "refused"
+    made = plan(hosts, vms, {**options, "waivers": [waiver]}, **SHARED)
+    assert made["verdict"] == "admitted"
+    assert levels(made, "failover") == ["waived"]
+    assert [r["to"] for r in made["failover"][0]["virtual_machines"]] == [None, "kvm2"]
