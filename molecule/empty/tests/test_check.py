@@ -9,7 +9,7 @@ from typing import Any
 
 Play = Callable[..., Any]
 OnHosts = Callable[[str], dict[str, str]]
-EVERYTHING = "dpkg-query -W; find /etc /usr /root /dev/croft -newer /etc/croft-lab/disks -not -path '*/apt/*' | sort; mount"
+EVERYTHING = "dpkg-query -W; mount; find /etc /usr /root -newer /etc/croft-lab/disks -not -path '*/apt/*' | sort"
 
 
 def test_a_check_of_empty_hosts_predicts_and_changes_nothing(
