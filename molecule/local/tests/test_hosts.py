@@ -65,7 +65,8 @@ def test_the_key_of_qemu_does_not_command_libvirt(host: Host) -> None:
     here = "/run/croft-test-pki"
     host.check_output(
         f"mkdir -p {here} && cp /etc/pki/CA/cacert.pem {here}/"
-        f" && cp /etc/pki/qemu/server-cert.pem {here}/clientcert.pem && cp /etc/pki/qemu/server-key.pem {here}/clientkey.pem"
+        f" && cp /etc/pki/qemu/server-cert.pem {here}/clientcert.pem"
+        f" && cp /etc/pki/qemu/server-key.pem {here}/clientkey.pem"
     )
     refused = host.run(f"virsh -c 'qemu+tls://{host.check_output('hostname')}/system?pkipath={here}' hostname")
     host.check_output(f"rm -r {here}")
