@@ -74,14 +74,17 @@ def test_a_plugin_shows_its_documentation(kind: str, name: str) -> None:
     assert doc["return"]
 
 
-def test_the_collection_builds_with_its_rooms_and_nothing_else(tmp_path: Path) -> None:
-    subprocess.run(
-        [BIN / "ansible-galaxy", "collection", "build", "--output-path", tmp_path],
-        cwd=ROOT,
-        check=True,
-        capture_output=True,
-    )
-    (archive,) = tmp_path.glob("croft-infra-*.tar.gz")
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The collection as people get it."""
+    folder = tmp_path_factory.mktemp("build")
+    command = [BIN / "ansible-galaxy", "collection", "build", "--output-path", folder]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    (built,) = folder.glob("croft-infra-*.tar.gz")
+    return built
+
+
+def test_the_collection_has_its_rooms_and_nothing_else(archive: Path) -> None:
     with tarfile.open(archive) as tar:
         names = tar.getnames()
     tops = {name.split("/")[0] for name in names}
@@ -89,6 +92,24 @@ def test_the_collection_builds_with_its_rooms_and_nothing_else(tmp_path: Path) -
     assert not tops & {"collections", "molecule", "tests", ".venv", ".ansible", "inventories", ".ci"}
     assert "plugins/modules/virtual_machines.py" in names
     assert not [name for name in names if "__pycache__" in name]
+
+
+def test_the_collection_works_where_it_is_installed(archive: Path, tmp_path: Path) -> None:
+    own = {
+        "PATH": f"{BIN}:/usr/bin:/bin",
+        "HOME": str(tmp_path),
+        "ANSIBLE_COLLECTIONS_PATH": str(tmp_path / "installed"),
+    }
+
+    def run(*argv: str | Path) -> str:
+        done = subprocess.run(argv, cwd=tmp_path, env=own, check=False, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    run("ansible-galaxy", "collection", "install", "--no-deps", "-p", tmp_path / "installed", archive)
+    said = run("ansible-playbook", "-i", ROOT / "inventories/local", "croft.infra.plan")
+    assert "Plan admitted: 3 hosts, 4 VMs (4 placed)" in said
+    assert str(tmp_path) in run("ansible-doc", "-t", "module", "croft.infra.virtual_machines")
 
 
 def test_requirements_name_the_same_collections_twice() -> None:
