@@ -29,7 +29,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
                 "names": {"type": "list", "elements": "str", "required": True},
                 "ready": {"type": "str", "choices": list(WAYS), "default": "either"},
                 "timeout": {"type": "int", "default": 180},
-                "wait": {"type": "int", "default": 5},
+                "wait": {"type": "int", "default": 10},
                 "known": {"type": "list", "elements": "str", "default": []},
                 "uri": {"type": "str"},
             }

@@ -34,7 +34,7 @@ options:
   wait:
     description: Seconds of one turn; a progress line is shown after each, or when another guest came up.
     type: int
-    default: 5
+    default: 10
   known:
     description: The guests that were up in the turn before. Set by the action plugin.
     type: list
@@ -109,7 +109,7 @@ def main() -> None:
             "names": {"type": "list", "elements": "str", "required": True},
             "ready": {"type": "str", "choices": list(WAYS), "default": "either"},
             "timeout": {"type": "int", "default": 180},
-            "wait": {"type": "int", "default": 5},
+            "wait": {"type": "int", "default": 10},
             "known": {"type": "list", "elements": "str", "default": []},
             "uri": {"type": "str", "default": DEFAULT_URI},
         },
