@@ -13,8 +13,6 @@ Play = Callable[..., Any]
 OnHosts = Callable[[str], dict[str, str]]
 # Domains and disks; not the times of disks, which running guests write to.
 EVERYTHING = "virsh list --all --uuid | sort; ls /var/lib/croft/pool; cksum /etc/libvirt/qemu/*.xml"
-    "virsh list --all --uuid | sort; ls -l --full-time /var/lib/croft/pool /etc/libvirt/qemu; virsh vol-list croft"
-)
 
 
 def new_vm(name: str, **change: Any) -> dict[str, Any]:
