@@ -54,28 +54,27 @@ libvirt:
 import json
 import stat
 from pathlib import Path
-from xml.etree import ElementTree
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.croft.infra.plugins.module_utils import storage_pools as pure
+from ansible_collections.croft.infra.plugins.module_utils.inventory_of_host import pools
+from ansible_collections.croft.infra.plugins.module_utils.libvirt_connection import (
+    LibvirtFailedError,
+    LibvirtMissingError,
+    connection,
+)
 
-try:
-    import libvirt
-except ImportError:  # a host that is yet to be made has no pools either
-    libvirt = None
 
+def pool_targets(uri: str) -> dict[str, str] | None:
+    """Return where libvirt has its pools, path by name, or None where there is no libvirt yet.
 
-def pool_targets(uri: str) -> dict[str, str]:
-    """Return where libvirt has its pools: path by name, nothing when there is no libvirt yet."""
-    if libvirt is None:
-        return {}
+    Raises LibvirtFailedError when it is there and does not answer.
+    """
     try:
-        connection = libvirt.openReadOnly(uri)
-    except libvirt.libvirtError:
-        return {}
-    with_xml = [(pool.name(), pool.XMLDesc(0)) for pool in connection.listAllStoragePools(0)]
-    connection.close()
-    return {name: ElementTree.fromstring(xml).findtext("target/path") or "" for name, xml in with_xml}
+        with connection(uri) as conn:
+            return {pool["name"]: pool["path"] for pool in pools(conn)}
+    except LibvirtMissingError:
+        return None
 
 
 def look_at_device(module: AnsibleModule, path: str, mounts: dict[str, str]) -> pure.Device:
@@ -91,7 +90,7 @@ def look_at_device(module: AnsibleModule, path: str, mounts: dict[str, str]) -> 
     return pure.Device(signatures=signatures, mounted_at=mounts.get(str(real.resolve()), ""))
 
 
-def look(module: AnsibleModule) -> pure.Host:
+def look(module: AnsibleModule, targets: dict[str, str]) -> pure.Host:
     """Read what the pools are checked against."""
     mounts = {}
     for line in Path("/proc/self/mounts").read_text().splitlines():
@@ -112,7 +111,7 @@ def look(module: AnsibleModule) -> pure.Host:
             groups = {row["pv_name"]: row["vg_name"] for row in json.loads(out)["report"][0]["pv"]}
     return pure.Host(
         devices={path: look_at_device(module, path, mounts) for path in paths},
-        pools=pool_targets(module.params["uri"]),
+        pools=targets,
         volume_groups={
             path: groups[real] for path in paths for real in (path, str(Path(path).resolve())) if real in groups
         },
@@ -128,11 +127,15 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    pools = module.params["pools"]
-    problems = pure.pool_problems(pools, look(module))
+    wished = module.params["pools"]
+    try:
+        targets = pool_targets(module.params["uri"])
+    except LibvirtFailedError as error:
+        module.fail_json(msg=str(error))
+    problems = pure.pool_problems(wished, look(module, targets or {}))
     if problems:
         module.fail_json(msg="\n".join(problems))
-    module.exit_json(changed=False, pools=[pure.complete(pool) for pool in pools], libvirt=libvirt is not None)
+    module.exit_json(changed=False, pools=[pure.complete(pool) for pool in wished], libvirt=targets is not None)
 
 
 if __name__ == "__main__":
