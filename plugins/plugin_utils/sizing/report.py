@@ -77,6 +77,7 @@ def render_html(plan: Mapping[str, Any]) -> str:
         _rules(plan["rules"]),
         _vms(plan["virtual_machines"]),
         _waivers(plan["waivers"]),
+        _differences(plan["differences"]),
     ]
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
@@ -295,6 +296,20 @@ def _waivers(waivers: Sequence[Mapping[str, Any]]) -> str:
     ]
     heads = ("Rule", "For", "Reason", "Owner", "Until", "State", "Findings it covers")
     return f"<h2>Waivers</h2>{_table(heads, rows, numbers=(6,))}"
+
+
+def _differences(differing: Sequence[Mapping[str, Any]]) -> str:
+    if not differing:
+        return ""
+    rows = []
+    for one in differing[:MOST_ROWS]:
+        unit = f" {one['unit']}" if one["unit"] else ""
+        values = ["-" if value is None else f"{value}{unit}" for value in (one["inventory"], one["found"])]
+        cells = (one["host"], one["vm"] or "-", one["field"].replace("_", " "), *values, one["message"])
+        rows.append(tuple(escape(cell) for cell in cells))
+    heads = ("Host", "VM", "What", "Inventory", "Found", "In words")
+    said = "<p>What is declared wins; none of these breaks a rule by itself.</p>"
+    return f"<h2>Where inventory and hosts differ</h2>{said}{_table(heads, rows)}{_more(len(differing))}"
 
 
 def _table(heads: Sequence[str], rows: Sequence[Sequence[str]], numbers: Sequence[int] = ()) -> str:
