@@ -23,7 +23,7 @@ from ansible_collections.croft.infra.plugins.plugin_utils.sizing.model import (
 )
 from ansible_collections.croft.infra.plugins.plugin_utils.sizing.parse import read_inputs
 from ansible_collections.croft.infra.plugins.plugin_utils.sizing.placing import place
-from ansible_collections.croft.infra.plugins.plugin_utils.sizing.policy import DEFAULTS, TITLES
+from ansible_collections.croft.infra.plugins.plugin_utils.sizing.policy import CLASS_RULES, DEFAULTS, TITLES
 
 
 def build_plan(inputs: Inputs) -> Plan:
@@ -85,6 +85,7 @@ def refused_input(problems: Sequence[str], storage_layout: str | None = None) ->
         "virtual_machines": [],
         "waivers": [],
         "differences": [],
+        "classes": {},
     }
 
 
@@ -119,6 +120,15 @@ def to_dict(plan: Plan, differing: Sequence[Mapping[str, Any]] = ()) -> dict[str
         "virtual_machines": [{**vm.as_dict(), "host": plan.placements[vm.name]} for vm in plan.inputs.virtual_machines],
         "waivers": [_waiver(waiver, state, used) for waiver, state, used in plan.waivers],
         "differences": [dict(one) for one in differing],
+        "classes": {
+            its.name: {
+                "hosts": list(its.hosts),
+                "rules": {
+                    rule: {key: _option(its.rules[rule][key]) for key in CLASS_RULES[rule]} for rule in its.changed
+                },
+            }
+            for its in plan.inputs.policy.classes
+        },
     }
 
 

@@ -72,9 +72,10 @@ def render_html(plan: Mapping[str, Any]) -> str:
     sections = [
         _head(plan),
         _findings(plan["findings"]),
-        _hosts(plan["hosts"], plan["rules"]),
+        _hosts(plan),
         _failover(plan["failover"]),
         _rules(plan["rules"]),
+        _classes(plan["classes"]),
         _vms(plan["virtual_machines"]),
         _waivers(plan["waivers"]),
         _differences(plan["differences"]),
@@ -143,7 +144,8 @@ def _finding(finding: Mapping[str, Any]) -> str:
     )
 
 
-def _hosts(hosts: Mapping[str, Any], rules: Sequence[Mapping[str, Any]]) -> str:
+def _hosts(plan: Mapping[str, Any]) -> str:
+    hosts = plan["hosts"]
     if not hosts:
         return ""
     key = (
@@ -152,8 +154,13 @@ def _hosts(hosts: Mapping[str, Any], rules: Sequence[Mapping[str, Any]]) -> str:
         '<i style="background:var(--free)"></i>free. The CPU bar is full at the vCPUs that the overcommit limit '
         "allows; the others at what the host has.</p>"
     )
-    cpu = next(rule["options"] for rule in rules if rule["id"] == "cpu-overcommit")
-    boxes = [_host(name, host, cpu) for name, host in list(hosts.items())[:MOST_ROWS]]
+    cpu = next(rule["options"] for rule in plan["rules"] if rule["id"] == "cpu-overcommit")
+    own = {
+        host: {**cpu, **its["rules"].get("cpu-overcommit", {})}
+        for its in plan["classes"].values()
+        for host in its["hosts"]
+    }
+    boxes = [_host(name, host, own.get(name, cpu)) for name, host in list(hosts.items())[:MOST_ROWS]]
     return f'<h2>Hosts</h2>{key}<div class="hosts">{"".join(boxes)}</div>{_more(len(hosts))}'
 
 
@@ -244,13 +251,25 @@ def _rules(rules: Sequence[Mapping[str, Any]]) -> str:
         worst = rule["worst"]
         where = " on ".join(part for part in (worst["vm"], worst["host"]) if part) if worst else ""
         value = f"{number(worst['value'])} of {number(worst['limit'])} {worst['unit']}" if worst else "-"
-        options = (
-            ", ".join(f"{key.replace('_', ' ')} {_option(value)}" for key, value in rule["options"].items()) or "-"
-        )
+        options = _options(rule["options"]) or "-"
         cells = (rule["id"], rule["title"], rule["level"], options, rule["checked"], rule["broken"], f"{value} {where}")
         rows.append(tuple(escape(str(cell)) for cell in cells))
     heads = ("Rule", "Says", "Level", "Limits", "Measured", "Broken", "Closest to its limit")
     return f"<h2>Rules</h2>{_table(heads, rows, numbers=(4, 5))}"
+
+
+def _classes(classes: Mapping[str, Mapping[str, Any]]) -> str:
+    if not classes:
+        return ""
+    rows = []
+    for name, its in classes.items():
+        limits = [f"{rule}: {_options(options)}" for rule, options in its["rules"].items()]
+        rows.append(tuple(escape(cell) for cell in (name, ", ".join(its["hosts"]), "; ".join(limits) or "-")))
+    return f"<h2>Host classes</h2>{_table(('Class', 'Hosts', 'Limits of its own'), rows)}"
+
+
+def _options(options: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key.replace('_', ' ')} {_option(value)}" for key, value in options.items())
 
 
 def _option(value: Any) -> str:
