@@ -151,8 +151,8 @@ def _severity(finding: Finding) -> Fraction:
 
 def _level(check: Check, inputs: Inputs) -> str:
     if check.rule == "consolidation" and check.resource == "min":
-        return str(inputs.policy.rules["consolidation"]["min_level"])
-    return inputs.policy.level(check.rule)
+        return str(inputs.policy.on(check.host)["consolidation"]["min_level"])
+    return str(inputs.policy.on(check.host)[check.rule].get("level", "deny"))
 
 
 def waiver_for(inputs: Inputs, rule: str, host: str | None, vm: str | None) -> Waiver | None:
@@ -191,7 +191,7 @@ def _margin(check: Check) -> Fraction:
 
 
 def _vm_share(load: Load, inputs: Inputs) -> Iterator[Measure]:
-    limit: Fraction = inputs.policy.rules["vm-share"]["limit"]
+    limit: Fraction = inputs.policy.on(load.host.name)["vm-share"]["limit"]
     host = load.host
     for vm in load.vms:
         for resource, key, have, whole, unit in (
@@ -238,7 +238,7 @@ def _io_workload(inputs: Inputs, where: Mapping[str, str | None]) -> Iterator[Me
 
 
 def _consolidation(load: Load, inputs: Inputs) -> Iterator[Measure]:
-    rule = inputs.policy.rules["consolidation"]
+    rule = inputs.policy.on(load.host.name)["consolidation"]
     count, name = load.count, load.host.name
     value, most, least = Fraction(count), Fraction(rule["max"]), Fraction(rule["min"])
     others = f" ({len(load.foreign)} of them not in the inventory)" if load.foreign else ""
@@ -255,7 +255,7 @@ def _consolidation(load: Load, inputs: Inputs) -> Iterator[Measure]:
 
 
 def _cpu(load: Load, inputs: Inputs) -> Iterator[Measure]:
-    rule = inputs.policy.rules["cpu-overcommit"]
+    rule = inputs.policy.on(load.host.name)["cpu-overcommit"]
     host, limit = load.host, rule["limit"]
     capacity = cpu_capacity(host, inputs.policy)
     value = load.vcpus / capacity
@@ -305,7 +305,6 @@ def _memory(load: Load, inputs: Inputs) -> Iterator[Measure]:
 
 
 def _storage(loads: Sequence[Load], inputs: Inputs) -> Iterator[Measure]:
-    limit: Fraction = inputs.policy.rules["storage-capacity"]["limit"]
     if inputs.storage_layout == "local":
         pools = [(load.host.name, load, load.host.disk_mib) for load in loads]
     else:
@@ -317,6 +316,7 @@ def _storage(loads: Sequence[Load], inputs: Inputs) -> Iterator[Measure]:
         )
         pools = [("", everything, pool_mib(inputs))]
     for name, load, pool in pools:
+        limit: Fraction = inputs.policy.on(name or None)["storage-capacity"]["limit"]
         promised = load.disk_mib
         broken = promised > limit * pool
         value = Fraction(promised, pool) if pool else (Fraction(0) if promised == 0 else None)

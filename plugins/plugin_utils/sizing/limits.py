@@ -62,7 +62,7 @@ class Demand:
 def cpu_capacity(host: Host, policy: Policy) -> Fraction:
     """CPUs left for VMs, in the unit of cpu-overcommit; a reserve is in threads and counts for its share of a core."""
     left = Fraction(host.threads - host.reserved_cpus)
-    if policy.rules["cpu-overcommit"]["cpu_unit"] == "core":
+    if policy.on(host.name)["cpu-overcommit"]["cpu_unit"] == "core":
         return left * host.cores / host.threads
     return left
 
@@ -98,13 +98,13 @@ def in_force(inputs: Inputs, rule: str, host: str | None, vm: str | None) -> boo
 def ceilings(inputs: Inputs, level: str) -> list[Ceiling]:
     """One ceiling a host, made of the rules that have this level and no waiver for that host."""
     policy = inputs.policy
-    rules = policy.rules
 
     def holds(rule: str, host: Host) -> bool:
-        return policy.level(rule) == level and not in_force(inputs, rule, host.name, None)
+        return policy.on(host.name)[rule]["level"] == level and not in_force(inputs, rule, host.name, None)
 
     made = []
     for host in inputs.hosts:
+        rules = policy.on(host.name)
         share = rules["vm-share"]["limit"] if holds("vm-share", host) else None
         made.append(
             Ceiling(

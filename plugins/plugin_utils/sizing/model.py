@@ -116,12 +116,32 @@ class Waiver:
 
 
 @dataclass(frozen=True, slots=True)
+class HostClass:
+    """Hosts that are measured by limits of their own; ``rules`` is complete, ``changed`` names what differs."""
+
+    name: str
+    hosts: tuple[str, ...]
+    rules: Mapping[str, Mapping[str, Any]]
+    changed: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Policy:
-    """The rules' levels and limits, complete: ``rules[id]`` has the options of ``policy.DEFAULTS``, ratios exact."""
+    """The rules' levels and limits, complete: ``rules[id]`` has the options of ``policy.DEFAULTS``, ratios exact.
+
+    ``by_host`` has the class of each host that has one.
+    """
 
     rules: Mapping[str, Mapping[str, Any]]
     waivers: tuple[Waiver, ...] = ()
     placement: str = "spread"
+    classes: tuple[HostClass, ...] = ()
+    by_host: Mapping[str, HostClass] = field(default_factory=dict)
+
+    def on(self, host: str | None) -> Mapping[str, Mapping[str, Any]]:
+        """The rules as they hold on this host: those of its class, or of all hosts."""
+        its = self.by_host.get(host) if host is not None else None
+        return self.rules if its is None else its.rules
 
     def level(self, rule: str) -> str:
         return str(self.rules[rule].get("level", "deny"))

@@ -10,6 +10,7 @@ from fractions import Fraction
 from typing import Any
 
 from ansible_collections.croft.infra.plugins.plugin_utils.sizing.checks import check_all
+from ansible_collections.croft.infra.plugins.plugin_utils.sizing.differences import differences
 from ansible_collections.croft.infra.plugins.plugin_utils.sizing.model import (
     LEVELS,
     SCHEMA_VERSION,
@@ -22,7 +23,7 @@ from ansible_collections.croft.infra.plugins.plugin_utils.sizing.model import (
 )
 from ansible_collections.croft.infra.plugins.plugin_utils.sizing.parse import read_inputs
 from ansible_collections.croft.infra.plugins.plugin_utils.sizing.placing import place
-from ansible_collections.croft.infra.plugins.plugin_utils.sizing.policy import DEFAULTS, TITLES
+from ansible_collections.croft.infra.plugins.plugin_utils.sizing.policy import CLASS_RULES, DEFAULTS, TITLES
 
 
 def build_plan(inputs: Inputs) -> Plan:
@@ -62,7 +63,7 @@ def make_plan(  # noqa: PLR0913
     if inputs is None:
         layout = storage_layout if isinstance(storage_layout, str) else None
         return refused_input(problems, layout), problems
-    return to_dict(build_plan(inputs)), []
+    return to_dict(build_plan(inputs), differences(inputs, host_variables)), []
 
 
 def refused_input(problems: Sequence[str], storage_layout: str | None = None) -> dict[str, Any]:
@@ -83,11 +84,16 @@ def refused_input(problems: Sequence[str], storage_layout: str | None = None) ->
         "hosts": {},
         "virtual_machines": [],
         "waivers": [],
+        "differences": [],
+        "classes": {},
     }
 
 
-def to_dict(plan: Plan) -> dict[str, Any]:
-    """The shape of plan.json (schema/plan.schema.json): plain types only, in an order that the input alone decides."""
+def to_dict(plan: Plan, differing: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:
+    """The shape of plan.json (schema/plan.schema.json): plain types only, in an order that the input alone decides.
+
+    ``differing``: what ``differences`` found between the inventory and the hosts.
+    """
     placed = {name: host for name, host in plan.placements.items() if host is not None}
     unmanaged = sum(len(use.unmanaged) for use in plan.uses)
     levels = [finding.level for finding in plan.findings]
@@ -113,6 +119,16 @@ def to_dict(plan: Plan) -> dict[str, Any]:
         "hosts": {use.host.name: _host(use, plan.inputs) for use in plan.uses},
         "virtual_machines": [{**vm.as_dict(), "host": plan.placements[vm.name]} for vm in plan.inputs.virtual_machines],
         "waivers": [_waiver(waiver, state, used) for waiver, state, used in plan.waivers],
+        "differences": [dict(one) for one in differing],
+        "classes": {
+            its.name: {
+                "hosts": list(its.hosts),
+                "rules": {
+                    rule: {key: _option(its.rules[rule][key]) for key in CLASS_RULES[rule]} for rule in its.changed
+                },
+            }
+            for its in plan.inputs.policy.classes
+        },
     }
 
 
