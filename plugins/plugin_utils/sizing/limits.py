@@ -147,3 +147,33 @@ def demand(vms: Iterable[VirtualMachine], inputs: Inputs, only: int | None = Non
         only=only,
         torn=len(groups) != len(set(groups)),
     )
+
+
+class Demands:
+    """The demand of each VM on its own, made once: a plan of many VMs asks for it again and again."""
+
+    def __init__(self, inputs: Inputs) -> None:
+        self._limit: Fraction = inputs.policy.rules["memory-overcommit"]["limit"]
+        self._overhead = self._limit.numerator * qemu_overhead_mib(inputs.policy)
+        in_date = [w for w in inputs.policy.waivers if w.in_force(inputs.today)]
+        self._no_share = {w.vm for w in in_date if w.rule == "vm-share"}
+        self._no_group = {w.vm for w in in_date if w.rule == "affinity"}
+        self._known: dict[str, Demand] = {}
+
+    def of(self, vm: VirtualMachine) -> Demand:
+        """What ``demand([vm], inputs)`` gives."""
+        found = self._known.get(vm.name)
+        if found is None:
+            share = vm.name not in self._no_share
+            group = vm.anti_affinity is not None and vm.name not in self._no_group
+            found = self._known[vm.name] = Demand(
+                (vm.name,),
+                vm.vcpus,
+                self._limit.denominator * vm.memory_mib + self._overhead,
+                vm.disk_mib,
+                1,
+                vm.vcpus if share else 0,
+                vm.memory_mib if share else 0,
+                frozenset((vm.anti_affinity,)) if group and vm.anti_affinity else frozenset(),
+            )
+        return found

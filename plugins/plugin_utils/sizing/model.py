@@ -213,6 +213,35 @@ class Death:
 
 
 @dataclass(frozen=True, slots=True)
+class LostSet:
+    """Hosts that must not die together: the HA VMs that then find no host. ``exact`` False: that is not proved."""
+
+    hosts: tuple[str, ...]
+    stranded: tuple[str, ...]
+    exact: bool
+
+
+@dataclass(frozen=True, slots=True)
+class HostSets:
+    """The deaths of ``size`` hosts at once: of ``total`` sets, ``examined`` one by one, ``broken`` are not survived.
+
+    ``proof``: ``slots`` (a bound that holds for all sets), ``all`` (each was examined) or ``bound`` (the rest is open).
+    ``lost`` names the first of the broken ones.
+    """
+
+    size: int
+    total: int
+    examined: int
+    proof: str
+    lost: tuple[LostSet, ...]
+    broken: int
+
+    @property
+    def survived(self) -> bool:
+        return self.broken == 0 and self.proof != "bound"
+
+
+@dataclass(frozen=True, slots=True)
 class HostUse:
     """A host with all that it carries: ours (names, sorted) and what was found there besides."""
 
@@ -243,6 +272,7 @@ class Plan:
     deaths: tuple[Death, ...]
     search: str
     waivers: tuple[tuple[Waiver, str, int], ...] = field(default=())
+    host_sets: HostSets | None = None
 
     @property
     def admitted(self) -> bool:

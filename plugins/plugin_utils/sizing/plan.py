@@ -188,11 +188,7 @@ def _rules(plan: Plan) -> list[dict[str, Any]]:
     for rule in DEFAULTS:
         options = plan.inputs.policy.rules[rule]
         mine = checks.get(rule, [])
-        worst = min(
-            (check for check in mine if check.value is not None and check.resource != "min"),
-            key=lambda check: (check.limit - (check.value or 0), check.host or "", check.vm or ""),
-            default=None,
-        )
+        worst = _worst(mine)
         listed.append(
             {
                 "id": rule,
@@ -213,6 +209,22 @@ def _rules(plan: Plan) -> list[dict[str, Any]]:
             }
         )
     return listed
+
+
+def _worst(checks: Sequence[Check]) -> Check | None:
+    """The check with the least room; of those that share it the first by host and VM."""
+    # Most of many checks share their numbers: the exact difference is taken once for each pair of them.
+    rooms: dict[tuple[int, int], Fraction] = {}
+    for check in checks:
+        pair = (id(check.value), id(check.limit))
+        if pair not in rooms and check.value is not None and check.resource != "min":
+            rooms[pair] = check.limit - check.value
+    if not rooms:
+        return None
+    least = min(rooms.values())
+    pairs = {pair for pair, room in rooms.items() if room == least}
+    tied = [c for c in checks if (id(c.value), id(c.limit)) in pairs and c.resource != "min"]
+    return min(tied, key=lambda check: (check.host or "", check.vm or ""))
 
 
 def _option(value: Any) -> Any:
