@@ -11,10 +11,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import cached_property
 from math import ceil, floor
 
 from ansible_collections.croft.infra.plugins.plugin_utils.sizing import text
 from ansible_collections.croft.infra.plugins.plugin_utils.sizing.limits import (
+    Demand,
     cpu_capacity,
     demand,
     memory_capacity_mib,
@@ -33,9 +35,11 @@ from ansible_collections.croft.infra.plugins.plugin_utils.sizing.model import (
 )
 from ansible_collections.croft.infra.plugins.plugin_utils.sizing.placing import (
     Placed,
+    Shortfall,
     refused_workload,
     shortfalls,
 )
+from ansible_collections.croft.infra.plugins.plugin_utils.sizing.search import flavour
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +51,7 @@ class Measure:
     fix: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Load:
     """A host with the VMs on it; ``focus``: those that a finding should speak of first (they ask to be let in)."""
 
@@ -56,19 +60,19 @@ class Load:
     foreign: tuple[RunningVm, ...]
     focus: tuple[str, ...] = ()
 
-    @property
+    @cached_property
     def count(self) -> int:
         return len(self.vms) + len(self.foreign)
 
-    @property
+    @cached_property
     def vcpus(self) -> int:
         return sum(vm.vcpus for vm in self.vms) + sum(vm.vcpus for vm in self.foreign)
 
-    @property
+    @cached_property
     def memory_mib(self) -> int:
         return sum(vm.memory_mib for vm in self.vms) + sum(vm.memory_mib for vm in self.foreign)
 
-    @property
+    @cached_property
     def disk_mib(self) -> int:
         return sum(vm.disk_mib for vm in self.vms) + sum(vm.disk_mib for vm in self.foreign)
 
@@ -91,7 +95,7 @@ def check_all(inputs: Inputs, placed: Placed) -> tuple[list[Check], list[Finding
     measures += _failover(inputs, placed)
     measures += _storage(loads, inputs)
     measures += _affinity(loads, inputs)
-    measures = [m for m in measures if _level(m.check, inputs) != "off"]
+    measures = [measure for measure in measures if _level(measure.check, inputs) != "off"]
 
     findings = [_finding(measure, inputs) for measure in measures if measure.check.broken]
     findings += _homeless(inputs, placed, loads)
@@ -150,9 +154,10 @@ def _severity(finding: Finding) -> Fraction:
 
 
 def _level(check: Check, inputs: Inputs) -> str:
+    rules = inputs.policy.on(check.host)
     if check.rule == "consolidation" and check.resource == "min":
-        return str(inputs.policy.rules["consolidation"]["min_level"])
-    return inputs.policy.level(check.rule)
+        return str(rules["consolidation"]["min_level"])
+    return str(rules[check.rule].get("level", "deny"))
 
 
 def waiver_for(inputs: Inputs, rule: str, host: str | None, vm: str | None) -> Waiver | None:
@@ -191,16 +196,22 @@ def _margin(check: Check) -> Fraction:
 
 
 def _vm_share(load: Load, inputs: Inputs) -> Iterator[Measure]:
-    limit: Fraction = inputs.policy.rules["vm-share"]["limit"]
+    limit: Fraction = inputs.policy.on(load.host.name)["vm-share"]["limit"]
     host = load.host
+    # VMs of one size on one host have one share.
+    shares: dict[tuple[int, int], tuple[Fraction, bool]] = {}
     for vm in load.vms:
         for resource, key, have, whole, unit in (
             ("cpu", "vcpus", vm.vcpus, host.threads, "threads"),
             ("memory", "memory_mib", vm.memory_mib, host.memory_mib, "MiB"),
         ):
-            value = Fraction(have, whole)
-            check = Check("vm-share", host.name, vm.name, resource, value, limit, "ratio", value > limit)
-            if not check.broken:
+            share = shares.get((have, whole))
+            if share is None:
+                value = Fraction(have, whole)
+                share = shares[have, whole] = (value, value > limit)
+            value, broken = share
+            check = Check("vm-share", host.name, vm.name, resource, value, limit, "ratio", broken)
+            if not broken:
                 yield Measure(check)
                 continue
             most, least = floor(limit * whole), ceil(have / limit)
@@ -216,18 +227,14 @@ def _vm_share(load: Load, inputs: Inputs) -> Iterator[Measure]:
 
 def _io_workload(inputs: Inputs, where: Mapping[str, str | None]) -> Iterator[Measure]:
     workloads = inputs.policy.rules["io-workload"]["workloads"]
+    none, one = Fraction(0), Fraction(1)
     for vm in inputs.virtual_machines:
         broken = vm.workload in workloads
-        check = Check(
-            "io-workload",
-            where[vm.name],
-            vm.name,
-            "disk-io",
-            Fraction(int(broken)),
-            Fraction(0),
-            "I/O workloads",
-            broken,
-        )
+        value = one if broken else none
+        check = Check("io-workload", where[vm.name], vm.name, "disk-io", value, none, "I/O workloads", broken)
+        if not broken:
+            yield Measure(check)
+            continue
         what = vm.workload.replace("_", " ")
         article = "an" if what[0] in "aeiou" else "a"
         yield Measure(
@@ -238,10 +245,14 @@ def _io_workload(inputs: Inputs, where: Mapping[str, str | None]) -> Iterator[Me
 
 
 def _consolidation(load: Load, inputs: Inputs) -> Iterator[Measure]:
-    rule = inputs.policy.rules["consolidation"]
+    rule = inputs.policy.on(load.host.name)["consolidation"]
     count, name = load.count, load.host.name
     value, most, least = Fraction(count), Fraction(rule["max"]), Fraction(rule["min"])
     others = f" ({len(load.foreign)} of them not in the inventory)" if load.foreign else ""
+    if least <= value <= most:
+        yield Measure(Check("consolidation", name, None, "max", value, most, "VMs", False))
+        yield Measure(Check("consolidation", name, None, "min", value, least, "VMs", False))
+        return
     yield Measure(
         Check("consolidation", name, None, "max", value, most, "VMs", value > most),
         f"{name} holds {text.counted(count, 'VM')}{others}, limit {rule['max']}",
@@ -255,7 +266,7 @@ def _consolidation(load: Load, inputs: Inputs) -> Iterator[Measure]:
 
 
 def _cpu(load: Load, inputs: Inputs) -> Iterator[Measure]:
-    rule = inputs.policy.rules["cpu-overcommit"]
+    rule = inputs.policy.on(load.host.name)["cpu-overcommit"]
     host, limit = load.host, rule["limit"]
     capacity = cpu_capacity(host, inputs.policy)
     value = load.vcpus / capacity
@@ -305,7 +316,6 @@ def _memory(load: Load, inputs: Inputs) -> Iterator[Measure]:
 
 
 def _storage(loads: Sequence[Load], inputs: Inputs) -> Iterator[Measure]:
-    limit: Fraction = inputs.policy.rules["storage-capacity"]["limit"]
     if inputs.storage_layout == "local":
         pools = [(load.host.name, load, load.host.disk_mib) for load in loads]
     else:
@@ -317,6 +327,7 @@ def _storage(loads: Sequence[Load], inputs: Inputs) -> Iterator[Measure]:
         )
         pools = [("", everything, pool_mib(inputs))]
     for name, load, pool in pools:
+        limit: Fraction = inputs.policy.on(name or None)["storage-capacity"]["limit"]
         promised = load.disk_mib
         broken = promised > limit * pool
         value = Fraction(promised, pool) if pool else (Fraction(0) if promised == 0 else None)
@@ -373,6 +384,9 @@ def _failover(inputs: Inputs, placed: Placed) -> Iterator[Measure]:
             "VMs without a host",
             bool(counted),
         )
+        if not stranded:
+            yield Measure(check)
+            continue
         total = sum(r.ha for r in death.restarts)
         bound = "" if death.exact else f"; not proved: the search met its bound of {death.steps} steps"
         reason = counted[0].reason if counted else ""
@@ -447,6 +461,8 @@ def _apart(group: str, names: list[str], host: str, loads: Sequence[Load], input
     # With at most one member that has no waiver the rest are excused; the finding then names one of the excused.
     vm = free[-1] if len(free) > 1 else next((name for name in names if name not in free), names[0])
     check = Check("affinity", host, vm, "apart", Fraction(len(names)), Fraction(1), "VMs of the group", len(names) > 1)
+    if not check.broken:
+        return Measure(check)
     without = [load.host.name for load in loads if all(other.anti_affinity != group for other in load.vms)]
     move = f"move {vm} to a host without the group ({text.listed(without)})" if without else "add a host"
     return Measure(
@@ -462,21 +478,29 @@ def _apart(group: str, names: list[str], host: str, loads: Sequence[Load], input
 def _homeless(inputs: Inputs, placed: Placed, loads: Sequence[Load]) -> list[Finding]:
     """One finding for each VM that could be placed nowhere: the rule that binds on the host that comes closest."""
     findings = []
+    nearest: dict[tuple[object, ...], tuple[int, list[Shortfall]]] = {}
     for vm in inputs.virtual_machines:
         if placed.where[vm.name] is None and not refused_workload(vm, inputs):
-            findings.append(_no_place(vm, inputs, placed, loads))
+            item = demand([vm], inputs)
+            key = (*flavour(item), item.apart)
+            if key not in nearest:
+                nearest[key] = _nearest(item, inputs, placed, len(loads))
+            findings.append(_no_place(vm, inputs, placed, loads, nearest[key]))
     return findings
 
 
-def _no_place(vm: VirtualMachine, inputs: Inputs, placed: Placed, loads: Sequence[Load]) -> Finding:
-    item = demand([vm], inputs)
-    gaps_by_host = [shortfalls(placed.board, item, i, inputs) for i in range(len(loads))]
+def _nearest(item: Demand, inputs: Inputs, placed: Placed, size: int) -> tuple[int, list[Shortfall]]:
+    """The host that comes closest to taking the item, and what is in the way there."""
+    gaps = [shortfalls(placed.board, item, i, inputs) for i in range(size)]
     # A host without a gap: the VM alone would fit, but not with the VMs that its affinity group binds to it.
-    best = min(
-        range(len(loads)),
-        key=lambda i: (len(gaps_by_host[i]), max((gap.excess for gap in gaps_by_host[i]), default=0.0), i),
-    )
-    gaps = gaps_by_host[best]
+    best = min(range(size), key=lambda i: (len(gaps[i]), max((gap.excess for gap in gaps[i]), default=0.0), i))
+    return best, gaps[best]
+
+
+def _no_place(
+    vm: VirtualMachine, inputs: Inputs, placed: Placed, loads: Sequence[Load], nearest: tuple[int, list[Shortfall]]
+) -> Finding:
+    best, gaps = nearest
     stopped = placed.search == "stopped"
     note = " (the search met its bound: pin VMs by hand to look further)" if stopped else ""
     if not gaps:

@@ -62,7 +62,7 @@ class Demand:
 def cpu_capacity(host: Host, policy: Policy) -> Fraction:
     """CPUs left for VMs, in the unit of cpu-overcommit; a reserve is in threads and counts for its share of a core."""
     left = Fraction(host.threads - host.reserved_cpus)
-    if policy.rules["cpu-overcommit"]["cpu_unit"] == "core":
+    if policy.on(host.name)["cpu-overcommit"]["cpu_unit"] == "core":
         return left * host.cores / host.threads
     return left
 
@@ -98,13 +98,13 @@ def in_force(inputs: Inputs, rule: str, host: str | None, vm: str | None) -> boo
 def ceilings(inputs: Inputs, level: str) -> list[Ceiling]:
     """One ceiling a host, made of the rules that have this level and no waiver for that host."""
     policy = inputs.policy
-    rules = policy.rules
 
     def holds(rule: str, host: Host) -> bool:
-        return policy.level(rule) == level and not in_force(inputs, rule, host.name, None)
+        return policy.on(host.name)[rule]["level"] == level and not in_force(inputs, rule, host.name, None)
 
     made = []
     for host in inputs.hosts:
+        rules = policy.on(host.name)
         share = rules["vm-share"]["limit"] if holds("vm-share", host) else None
         made.append(
             Ceiling(
@@ -147,3 +147,33 @@ def demand(vms: Iterable[VirtualMachine], inputs: Inputs, only: int | None = Non
         only=only,
         torn=len(groups) != len(set(groups)),
     )
+
+
+class Demands:
+    """The demand of each VM on its own, made once: a plan of many VMs asks for it again and again."""
+
+    def __init__(self, inputs: Inputs) -> None:
+        self._limit: Fraction = inputs.policy.rules["memory-overcommit"]["limit"]
+        self._overhead = self._limit.numerator * qemu_overhead_mib(inputs.policy)
+        in_date = [w for w in inputs.policy.waivers if w.in_force(inputs.today)]
+        self._no_share = {w.vm for w in in_date if w.rule == "vm-share"}
+        self._no_group = {w.vm for w in in_date if w.rule == "affinity"}
+        self._known: dict[str, Demand] = {}
+
+    def of(self, vm: VirtualMachine) -> Demand:
+        """What ``demand([vm], inputs)`` gives."""
+        found = self._known.get(vm.name)
+        if found is None:
+            share = vm.name not in self._no_share
+            group = vm.anti_affinity is not None and vm.name not in self._no_group
+            found = self._known[vm.name] = Demand(
+                (vm.name,),
+                vm.vcpus,
+                self._limit.denominator * vm.memory_mib + self._overhead,
+                vm.disk_mib,
+                1,
+                vm.vcpus if share else 0,
+                vm.memory_mib if share else 0,
+                frozenset((vm.anti_affinity,)) if group and vm.anti_affinity else frozenset(),
+            )
+        return found

@@ -116,12 +116,32 @@ class Waiver:
 
 
 @dataclass(frozen=True, slots=True)
+class HostClass:
+    """Hosts that are measured by limits of their own; ``rules`` is complete, ``changed`` names what differs."""
+
+    name: str
+    hosts: tuple[str, ...]
+    rules: Mapping[str, Mapping[str, Any]]
+    changed: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Policy:
-    """The rules' levels and limits, complete: ``rules[id]`` has the options of ``policy.DEFAULTS``, ratios exact."""
+    """The rules' levels and limits, complete: ``rules[id]`` has the options of ``policy.DEFAULTS``, ratios exact.
+
+    ``by_host`` has the class of each host that has one.
+    """
 
     rules: Mapping[str, Mapping[str, Any]]
     waivers: tuple[Waiver, ...] = ()
     placement: str = "spread"
+    classes: tuple[HostClass, ...] = ()
+    by_host: Mapping[str, HostClass] = field(default_factory=dict)
+
+    def on(self, host: str | None) -> Mapping[str, Mapping[str, Any]]:
+        """The rules as they hold on this host: those of its class, or of all hosts."""
+        its = self.by_host.get(host) if host is not None else None
+        return self.rules if its is None else its.rules
 
     def level(self, rule: str) -> str:
         return str(self.rules[rule].get("level", "deny"))
@@ -193,6 +213,35 @@ class Death:
 
 
 @dataclass(frozen=True, slots=True)
+class LostSet:
+    """Hosts that must not die together: the HA VMs that then find no host. ``exact`` False: that is not proved."""
+
+    hosts: tuple[str, ...]
+    stranded: tuple[str, ...]
+    exact: bool
+
+
+@dataclass(frozen=True, slots=True)
+class HostSets:
+    """The deaths of ``size`` hosts at once: of ``total`` sets, ``examined`` one by one, ``broken`` are not survived.
+
+    ``proof``: ``slots`` (a bound that holds for all sets), ``all`` (each was examined) or ``bound`` (the rest is open).
+    ``lost`` names the first of the broken ones.
+    """
+
+    size: int
+    total: int
+    examined: int
+    proof: str
+    lost: tuple[LostSet, ...]
+    broken: int
+
+    @property
+    def survived(self) -> bool:
+        return self.broken == 0 and self.proof != "bound"
+
+
+@dataclass(frozen=True, slots=True)
 class HostUse:
     """A host with all that it carries: ours (names, sorted) and what was found there besides."""
 
@@ -223,6 +272,7 @@ class Plan:
     deaths: tuple[Death, ...]
     search: str
     waivers: tuple[tuple[Waiver, str, int], ...] = field(default=())
+    host_sets: HostSets | None = None
 
     @property
     def admitted(self) -> bool:

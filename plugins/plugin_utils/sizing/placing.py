@@ -9,11 +9,21 @@ a choice.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
+from ansible_collections.croft.infra.plugins.plugin_utils.sizing.failover import (
+    LOCAL_DISK,
+    NO_HA,
+    Failover,
+    Shortfall,
+    shortfalls,
+)
 from ansible_collections.croft.infra.plugins.plugin_utils.sizing.limits import (
+    UNLIMITED,
+    Ceiling,
     Demand,
+    Demands,
     ceilings,
     demand,
     in_force,
@@ -21,8 +31,8 @@ from ansible_collections.croft.infra.plugins.plugin_utils.sizing.limits import (
 )
 from ansible_collections.croft.infra.plugins.plugin_utils.sizing.model import (
     Death,
+    HostSets,
     Inputs,
-    Restart,
     RunningVm,
     VirtualMachine,
 )
@@ -31,14 +41,27 @@ from ansible_collections.croft.infra.plugins.plugin_utils.sizing.search import (
     Found,
     Preference,
     complete,
+    flavour,
     greedy,
 )
 
 # Work that one search may do before it says that it stopped: hosts times placements tried. About a second.
 EFFORT = 200_000
 
-LOCAL_DISK = "its disk is in the local pool of the host that died"
-NO_HA = "ha is false: it is not restarted elsewhere"
+__all__ = [
+    "EFFORT",
+    "LOCAL_DISK",
+    "NO_HA",
+    "Placed",
+    "Shortfall",
+    "current_hosts",
+    "deaths",
+    "failover_counts",
+    "foreign_demand",
+    "place",
+    "refused_workload",
+    "shortfalls",
+]
 
 
 @dataclass(slots=True)
@@ -57,6 +80,7 @@ class Placed:
     deaths: tuple[Death, ...]
     search: str
     board: Board
+    host_sets: HostSets | None = field(default=None)
 
 
 def current_hosts(inputs: Inputs) -> dict[str, RunningVm]:
@@ -85,6 +109,7 @@ def place(inputs: Inputs) -> Placed:
     wanted = {vm.name for vm in inputs.virtual_machines}
 
     board = Board(ceilings(inputs, "deny"))
+    demands = Demands(inputs)
     for vm in foreign:
         board.put(foreign_demand(vm, inputs), index[vm.host])
     where: dict[str, str | None] = {}
@@ -92,21 +117,24 @@ def place(inputs: Inputs) -> Placed:
         host = current[wish.name].host if wish.name in current else wish.host
         where[wish.name] = host
         if host is not None:
-            board.put(demand([wish], inputs), index[host])
+            board.put(demands.of(wish), index[host])
 
-    items = _free_items(inputs, where, index)
-    placed, search = _Chooser(inputs, board, items, where).choose()
+    failover = Failover(inputs, board, EFFORT, demands)
+    items = _free_items(inputs, where, index, demands)
+    placed, search = _Chooser(inputs, board, items, where, failover).choose()
     for item, chosen in zip(items, placed, strict=True):
         for name in item.names:
             where[name] = None if chosen is None else inputs.hosts[chosen].name
+    several = failover.tolerated > 1 and any(vm.ha for vm in inputs.virtual_machines)
     return Placed(
         where=where,
         running={name: vm.host for name, vm in current.items()},
         foreign=foreign,
         duplicates=tuple(vm for vm in foreign if vm.managed and vm.name in wanted),
-        deaths=deaths(inputs, board, where),
+        deaths=failover.deaths(where),
         search=search,
         board=board,
+        host_sets=failover.sets(where) if several else None,
     )
 
 
@@ -130,7 +158,9 @@ def _pieces(vms: Sequence[VirtualMachine], inputs: Inputs) -> dict[str, list[Vir
     return pieces
 
 
-def _free_items(inputs: Inputs, where: Mapping[str, str | None], index: Mapping[str, int]) -> list[Demand]:
+def _free_items(
+    inputs: Inputs, where: Mapping[str, str | None], index: Mapping[str, int], demands: Demands
+) -> list[Demand]:
     """What is to be placed; a group of which a member has its host goes there, too."""
     homes: dict[str, int] = {}
     free = []
@@ -142,27 +172,36 @@ def _free_items(inputs: Inputs, where: Mapping[str, str | None], index: Mapping[
         elif _bound(vm, inputs):
             key = f"group {vm.affinity}"
             homes[key] = min(index[host], homes.get(key, index[host]))
-    return [demand(vms, inputs, only=homes.get(key)) for key, vms in _pieces(free, inputs).items()]
+    return [
+        demands.of(vms[0]) if len(vms) == 1 and key not in homes else demand(vms, inputs, only=homes.get(key))
+        for key, vms in _pieces(free, inputs).items()
+    ]
 
 
 class _Chooser:
     """Tries the ways to place what is free, from the one that balances best to the one that misses nothing."""
 
-    def __init__(self, inputs: Inputs, board: Board, items: list[Demand], where: Mapping[str, str | None]) -> None:
+    def __init__(
+        self, inputs: Inputs, board: Board, items: list[Demand], where: Mapping[str, str | None], failover: Failover
+    ) -> None:
         self.inputs = inputs
         self.board = board
         self.items = items
         self.where = where
         self.soft = ceilings(inputs, "warn")
+        silent = Ceiling(UNLIMITED, UNLIMITED, UNLIMITED, UNLIMITED, UNLIMITED, UNLIMITED, False)
+        self.warned = [top != silent for top in self.soft]
+        self.failover = failover
         self.cpu = [host.threads - host.reserved_cpus for host in inputs.hosts]
         self.memory = [
             memory_weight(host.memory_mib - host.reserved_memory_mib, inputs.policy) for host in inputs.hosts
         ]
-        self.size = [max(item.vcpus / sum(self.cpu), item.memory / sum(self.memory)) for item in items]
+        cpu, memory = sum(self.cpu), sum(self.memory)
+        self.size = [max(item.vcpus / cpu, item.memory / memory) for item in items]
 
     def choose(self) -> tuple[list[int | None], str]:
         """The host index of each item (None: no place), and whether that is ``complete`` knowledge or ``stopped``."""
-        hopeful = [i for i, item in enumerate(self.items) if self.board.hosts_for(item)]
+        hopeful = self._hopeful()
         # When something has no place at all the plan is refused anyway: the rest is placed for the report's sake.
         survive = len(hopeful) == len(self.items) and failover_counts(self.inputs)
         ways: list[Preference] = [self.spread, self.pack]
@@ -189,6 +228,18 @@ class _Chooser:
         self._put(best, +1)
         return best, "complete" if searched.proved else "stopped"
 
+    def _hopeful(self) -> list[int]:
+        """The items that any host takes, as long as it is the only one."""
+        known: dict[tuple[object, ...], bool] = {}
+        hopeful = []
+        for i, item in enumerate(self.items):
+            key = (*flavour(item), item.apart, item.only)
+            if key not in known:
+                known[key] = self.board.takes(item)
+            if known[key]:
+                hopeful.append(i)
+        return hopeful
+
     def spread(self, board: Board, item: Demand, host: int) -> tuple[object, ...]:
         """Least loaded first, by the scarcer of CPU and memory."""
         return (self._warns(board, item, host), self._load(board, item, host), board.vms[host], host)
@@ -199,6 +250,8 @@ class _Chooser:
 
     def _warns(self, board: Board, item: Demand, host: int) -> int:
         """How many rules that only warn would be broken there."""
+        if not self.warned[host]:
+            return 0
         top = self.soft[host]
         here = board.apart[host]
         return sum(
@@ -214,9 +267,10 @@ class _Chooser:
 
     def _load(self, board: Board, item: Demand, host: int) -> float:
         cpu = (board.vcpus[host] + item.vcpus) / self.cpu[host]
-        return max(cpu, (board.memory[host] + item.memory) / self.memory[host])
+        memory = (board.memory[host] + item.memory) / self.memory[host]
+        return cpu if cpu > memory else memory
 
-    def _orders(self, chosen: Sequence[int]) -> list[list[int]]:
+    def _orders(self, chosen: Sequence[int]) -> Iterator[list[int]]:
         """Biggest first by the scarcest resource, then by each resource alone; what has one host only goes first."""
         keys: list[Callable[[int], float]] = [
             lambda i: self.size[i],
@@ -225,10 +279,13 @@ class _Chooser:
             lambda i: self.items[i].disk_mib,
         ]
 
-        def ordered(key: Callable[[int], float]) -> list[int]:
-            return sorted(chosen, key=lambda i: (self.items[i].only is None, -key(i), self.items[i].names))
+        kinds = {i: flavour(self.items[i]) for i in chosen}
 
-        return [ordered(key) for key in keys]
+        def ordered(key: Callable[[int], float]) -> list[int]:
+            # Those of one flavour beside each other: what is known of the hosts for one holds for the next.
+            return sorted(chosen, key=lambda i: (self.items[i].only is None, -key(i), kinds[i], self.items[i].names))
+
+        return (ordered(key) for key in keys)
 
     def _search(self, chosen: Sequence[int], prefer: Preference, *, survive: bool) -> Found:
         """The complete search over these items, its answer in the places of all items."""
@@ -246,7 +303,7 @@ class _Chooser:
         found = complete(
             self.board,
             items,
-            [chosen.index(i) for i in self._orders(chosen)[0]],
+            [chosen.index(i) for i in next(self._orders(chosen))],
             prefer,
             EFFORT // len(names),
             accept=(lambda part: self._survives(spread_out(part))) if survive else None,
@@ -261,18 +318,12 @@ class _Chooser:
         for item, host in zip(self.items, placed, strict=True):
             for name in item.names:
                 where[name] = None if host is None else self.inputs.hosts[host].name
-        return all(
-            death.survives or in_force(self.inputs, "failover", death.host, None)
-            for death in deaths(self.inputs, self.board, where)
-        )
+        return self.failover.survives(where)
 
     def _put(self, placed: Sequence[int | None], sign: int) -> None:
         for item, host in zip(self.items, placed, strict=True):
             if host is not None:
                 self.board.put(item, host, sign)
-
-
-# --- when a host dies -------------------------------------------------------------------------------------------------
 
 
 def failover_counts(inputs: Inputs) -> bool:
@@ -284,179 +335,4 @@ def failover_counts(inputs: Inputs) -> bool:
 
 def deaths(inputs: Inputs, board: Board, where: Mapping[str, str | None]) -> tuple[Death, ...]:
     """Let every host die once on paper, each time from the state that the board holds; the board is left as it was."""
-    by_host: dict[str, list[VirtualMachine]] = {host.name: [] for host in inputs.hosts}
-    for vm in inputs.virtual_machines:
-        host = where[vm.name]
-        if host is not None:
-            by_host[host].append(vm)
-    return tuple(_death(inputs, board, i, by_host[host.name]) for i, host in enumerate(inputs.hosts))
-
-
-def _death(inputs: Inputs, board: Board, dead: int, vms: Sequence[VirtualMachine]) -> Death:
-    local = inputs.storage_layout == "local"
-    ha = [vm for vm in vms if vm.ha and not local]
-    # A VM that has a waiver for failover gets what the others leave.
-    asked = [vm for vm in ha if not in_force(inputs, "failover", None, vm.name)]
-    excused = [vm for vm in ha if in_force(inputs, "failover", None, vm.name)]
-    pieces = [demand(piece, inputs) for part in (asked, excused) for piece in _pieces(part, inputs).values()]
-    first = len(_pieces(asked, inputs))
-    found = _restart(board, pieces[:first], pieces[first:], dead, len(inputs.hosts))
-    to: dict[str, int | None] = {}
-    for item, chosen in zip(pieces, found.where, strict=True):
-        to.update(dict.fromkeys(item.names, chosen))
-    why = _why(inputs, board, pieces, found.where, dead) if None in found.where else {}
-    restarts = []
-    for vm in sorted(vms, key=lambda vm: vm.name):
-        target = to.get(vm.name)
-        reason = ""
-        if target is None:
-            reason = NO_HA if not vm.ha else (LOCAL_DISK if local else why[vm.name])
-        restarts.append(Restart(vm.name, vm.ha, None if target is None else inputs.hosts[target].name, reason))
-    stranded = [restart.name for restart in restarts if restart.ha and restart.to is None]
-    survives = all(in_force(inputs, "failover", None, name) for name in stranded)
-    return Death(inputs.hosts[dead].name, survives, found.complete or found.proved, found.steps, tuple(restarts))
-
-
-def _restart(board: Board, items: Sequence[Demand], extra: Sequence[Demand], dead: int, size: int) -> Found:
-    """Find every item a host other than the dead one, or as many as the greedy orders can; then the extra ones.
-
-    ``complete`` and ``proved`` speak of the items alone; the board is left as it was.
-    """
-    board.closed.add(dead)
-    try:
-        found = _restart_on(board, items, size) if items else Found([], True, False)
-        for item, host in zip(items, found.where, strict=True):
-            if host is not None:
-                board.put(item, host)
-        more = greedy(board, extra, range(len(extra)), _tightest)
-        where = [*found.where, *more.where]
-        for item, host in zip((*items, *extra), where, strict=True):
-            if host is not None:
-                board.take(item, host)
-        return Found(where, found.complete, found.proved, found.steps)
-    finally:
-        board.closed.discard(dead)
-
-
-def _tightest(board: Board, item: Demand, host: int) -> tuple[object, ...]:
-    top = board.ceilings[host]
-    return (top.memory - board.memory[host] - item.memory, top.vcpus - board.vcpus[host] - item.vcpus, host)
-
-
-def _restart_on(board: Board, items: Sequence[Demand], size: int) -> Found:
-    keys: tuple[Callable[[Demand], int], ...] = (lambda item: item.memory, lambda item: item.vcpus)
-    orders = [sorted(range(len(items)), key=lambda i: (-key(items[i]), items[i].names)) for key in keys]
-    hopeless = any(not board.hosts_for(item) for item in items)
-    best: Found | None = None
-    for order in orders:
-        found = greedy(board, items, order, _tightest)
-        for item, host in zip(items, found.where, strict=True):
-            if host is not None:
-                board.take(item, host)
-        if found.complete:
-            return found
-        if best is None or found.where.count(None) < best.where.count(None):
-            best = found
-    assert best is not None
-    if hopeless or not _room(board, items):
-        return Found(best.where, False, True, best.steps)
-    found = complete(board, items, orders[0], _tightest, EFFORT // size)
-    if found.complete:
-        for item, host in zip(items, found.where, strict=True):
-            board.take(item, host)  # type: ignore[arg-type]
-        return found
-    return Found(best.where, False, found.proved, found.steps)
-
-
-def _room(board: Board, items: Sequence[Demand]) -> bool:
-    """Whether the sums fit at all: less room than demand proves that no arrangement exists."""
-    room = [0, 0, 0, 0]
-    for host, top in enumerate(board.ceilings):
-        if host not in board.closed:
-            room[0] += max(top.vcpus - board.vcpus[host], 0)
-            room[1] += max(top.memory - board.memory[host], 0)
-            room[2] += max(top.disk_mib - board.disk_mib[host], 0)
-            room[3] += max(top.vms - board.vms[host], 0)
-    needs = (
-        sum(item.vcpus for item in items),
-        sum(item.memory for item in items),
-        sum(item.disk_mib for item in items),
-        sum(item.vms for item in items),
-    )
-    return all(need <= left for need, left in zip(needs, room, strict=True))
-
-
-def _why(
-    inputs: Inputs, board: Board, items: Sequence[Demand], placed: Sequence[int | None], dead: int
-) -> dict[str, str]:
-    """For each VM that finds no host: the rule that stands in its way on the host that comes closest."""
-    for item, host in zip(items, placed, strict=True):
-        if host is not None:
-            board.put(item, host)
-    why = {}
-    for item, host in zip(items, placed, strict=True):
-        if host is None:
-            text = _obstacle(inputs, board, item, dead)
-            why.update(dict.fromkeys(item.names, text))
-    for item, host in zip(items, placed, strict=True):
-        if host is not None:
-            board.take(item, host)
-    return why
-
-
-def _obstacle(inputs: Inputs, board: Board, item: Demand, dead: int) -> str:
-    closest = None
-    for host in range(len(inputs.hosts)):
-        if host != dead:
-            gaps = shortfalls(board, item, host, inputs)
-            key = (len(gaps), max((gap.excess for gap in gaps), default=0.0), host)
-            if closest is None or key < closest[0]:
-                closest = (key, host, gaps)
-    if closest is None:
-        return "there is no other host"
-    _, host, gaps = closest
-    worst = max(gaps, key=lambda gap: gap.excess)
-    return f"{worst.rule} on {inputs.hosts[host].name}: {worst.text}"
-
-
-@dataclass(frozen=True, slots=True)
-class Shortfall:
-    """A rule that keeps an item from a host: by how much of the limit (``excess``), and in words."""
-
-    rule: str
-    excess: float
-    text: str
-
-
-def shortfalls(board: Board, item: Demand, host: int, inputs: Inputs) -> list[Shortfall]:
-    """Every rule that denies and that the item would break on this host, in the rules' order."""
-    top = board.ceilings[host]
-    q = inputs.policy.rules["memory-overcommit"]["limit"].denominator
-    gaps = []
-    for need, limit, unit in (
-        (item.vm_vcpus, top.vm_vcpus, "vCPUs"),
-        (item.vm_memory_mib, top.vm_memory_mib, "MiB"),
-    ):
-        if need > limit:
-            gaps.append(
-                Shortfall("vm-share", _part(need - limit, limit), f"needs {need} {unit}, one VM may take {limit}")
-            )
-    if board.vms[host] + item.vms > top.vms:
-        text = f"{board.vms[host] + item.vms} VMs, at most {top.vms}"
-        gaps.append(Shortfall("consolidation", _part(board.vms[host] + item.vms - top.vms, top.vms), text))
-    for rule, need, used, limit, unit, scale in (
-        ("cpu-overcommit", item.vcpus, board.vcpus[host], top.vcpus, "vCPUs", 1),
-        ("memory-overcommit", item.memory, board.memory[host], top.memory, "MiB", q),
-        ("storage-capacity", item.disk_mib, board.disk_mib[host], top.disk_mib, "GiB", 1024),
-    ):
-        if used + need > limit:
-            text = f"needs {-(-need // scale)} {unit}, {max((limit - used) // scale, 0)} left"
-            gaps.append(Shortfall(rule, _part(used + need - limit, limit), text))
-    if top.apart and (item.torn or any(board.apart[host].get(group) for group in item.apart)):
-        groups = ", ".join(sorted(item.apart))
-        gaps.append(Shortfall("affinity", 1.0, f"anti-affinity group {groups} is there already"))
-    return gaps
-
-
-def _part(excess: int, limit: int) -> float:
-    return excess / max(limit, 1)
+    return Failover(inputs, board, EFFORT).deaths(where)

@@ -10,6 +10,7 @@ from fractions import Fraction
 from typing import Any
 
 from ansible_collections.croft.infra.plugins.plugin_utils.sizing.checks import check_all
+from ansible_collections.croft.infra.plugins.plugin_utils.sizing.differences import differences
 from ansible_collections.croft.infra.plugins.plugin_utils.sizing.model import (
     LEVELS,
     SCHEMA_VERSION,
@@ -22,7 +23,7 @@ from ansible_collections.croft.infra.plugins.plugin_utils.sizing.model import (
 )
 from ansible_collections.croft.infra.plugins.plugin_utils.sizing.parse import read_inputs
 from ansible_collections.croft.infra.plugins.plugin_utils.sizing.placing import place
-from ansible_collections.croft.infra.plugins.plugin_utils.sizing.policy import DEFAULTS, TITLES
+from ansible_collections.croft.infra.plugins.plugin_utils.sizing.policy import CLASS_RULES, DEFAULTS, TITLES
 
 
 def build_plan(inputs: Inputs) -> Plan:
@@ -62,7 +63,7 @@ def make_plan(  # noqa: PLR0913
     if inputs is None:
         layout = storage_layout if isinstance(storage_layout, str) else None
         return refused_input(problems, layout), problems
-    return to_dict(build_plan(inputs)), []
+    return to_dict(build_plan(inputs), differences(inputs, host_variables)), []
 
 
 def refused_input(problems: Sequence[str], storage_layout: str | None = None) -> dict[str, Any]:
@@ -83,11 +84,16 @@ def refused_input(problems: Sequence[str], storage_layout: str | None = None) ->
         "hosts": {},
         "virtual_machines": [],
         "waivers": [],
+        "differences": [],
+        "classes": {},
     }
 
 
-def to_dict(plan: Plan) -> dict[str, Any]:
-    """The shape of plan.json (schema/plan.schema.json): plain types only, in an order that the input alone decides."""
+def to_dict(plan: Plan, differing: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:
+    """The shape of plan.json (schema/plan.schema.json): plain types only, in an order that the input alone decides.
+
+    ``differing``: what ``differences`` found between the inventory and the hosts.
+    """
     placed = {name: host for name, host in plan.placements.items() if host is not None}
     unmanaged = sum(len(use.unmanaged) for use in plan.uses)
     levels = [finding.level for finding in plan.findings]
@@ -113,6 +119,16 @@ def to_dict(plan: Plan) -> dict[str, Any]:
         "hosts": {use.host.name: _host(use, plan.inputs) for use in plan.uses},
         "virtual_machines": [{**vm.as_dict(), "host": plan.placements[vm.name]} for vm in plan.inputs.virtual_machines],
         "waivers": [_waiver(waiver, state, used) for waiver, state, used in plan.waivers],
+        "differences": [dict(one) for one in differing],
+        "classes": {
+            its.name: {
+                "hosts": list(its.hosts),
+                "rules": {
+                    rule: {key: _option(its.rules[rule][key]) for key in CLASS_RULES[rule]} for rule in its.changed
+                },
+            }
+            for its in plan.inputs.policy.classes
+        },
     }
 
 
@@ -172,11 +188,7 @@ def _rules(plan: Plan) -> list[dict[str, Any]]:
     for rule in DEFAULTS:
         options = plan.inputs.policy.rules[rule]
         mine = checks.get(rule, [])
-        worst = min(
-            (check for check in mine if check.value is not None and check.resource != "min"),
-            key=lambda check: (check.limit - (check.value or 0), check.host or "", check.vm or ""),
-            default=None,
-        )
+        worst = _worst(mine)
         listed.append(
             {
                 "id": rule,
@@ -197,6 +209,22 @@ def _rules(plan: Plan) -> list[dict[str, Any]]:
             }
         )
     return listed
+
+
+def _worst(checks: Sequence[Check]) -> Check | None:
+    """The check with the least room; of those that share it the first by host and VM."""
+    # Most of many checks share their numbers: the exact difference is taken once for each pair of them.
+    rooms: dict[tuple[int, int], Fraction] = {}
+    for check in checks:
+        pair = (id(check.value), id(check.limit))
+        if pair not in rooms and check.value is not None and check.resource != "min":
+            rooms[pair] = check.limit - check.value
+    if not rooms:
+        return None
+    least = min(rooms.values())
+    pairs = {pair for pair, room in rooms.items() if room == least}
+    tied = [c for c in checks if (id(c.value), id(c.limit)) in pairs and c.resource != "min"]
+    return min(tied, key=lambda check: (check.host or "", check.vm or ""))
 
 
 def _option(value: Any) -> Any:

@@ -9,7 +9,7 @@ from datetime import date, datetime
 from fractions import Fraction
 from typing import Any
 
-from ansible_collections.croft.infra.plugins.plugin_utils.sizing.model import WORKLOADS, Policy, Waiver
+from ansible_collections.croft.infra.plugins.plugin_utils.sizing.model import WORKLOADS, HostClass, Policy, Waiver
 from ansible_collections.croft.infra.plugins.plugin_utils.sizing.values import (
     MISSING,
     Problems,
@@ -68,7 +68,18 @@ SCOPES: dict[str, tuple[str, ...]] = {
     "affinity": ("vm", "host"),
 }
 
-_POLICY_KEYS = ("rules", "waivers", "placement")
+# What a class of hosts may have of its own: what is measured on a host. The limit of memory-overcommit is one for all
+# hosts, since a VM's weight beside its QEMU overhead depends on it; of the shared pools there is only one.
+CLASS_RULES: dict[str, tuple[str, ...]] = {
+    "vm-share": ("level", "limit"),
+    "consolidation": ("level", "min", "max", "min_level"),
+    "cpu-overcommit": ("level", "limit", "cpu_unit"),
+    "memory-overcommit": ("level",),
+    "storage-capacity": ("level", "limit"),
+}
+
+_POLICY_KEYS = ("rules", "waivers", "placement", "classes")
+_CLASS_KEYS = ("hosts", "rules")
 _WAIVER_KEYS = ("rule", "vm", "host", "reason", "owner", "until")
 
 
@@ -91,9 +102,14 @@ def parse_policy(raw: Any, problems: Problems, hosts: Iterable[str] = (), vms: I
         if key not in _POLICY_KEYS:
             problems.add(f"sizing_policy.{key}", f"is not known; {_misplaced(key)}")
     placement = as_choice(raw.get("placement", "spread"), ("spread", "pack"), "sizing_policy.placement", problems)
+    names = tuple(hosts)
+    rules = _parse_rules(raw.get("rules"), problems)
+    classes = _parse_classes(raw.get("classes"), rules, problems, names)
     return Policy(
-        rules=_parse_rules(raw.get("rules"), problems),
-        waivers=_parse_waivers(raw.get("waivers"), problems, set(hosts), set(vms)),
+        rules=rules,
+        classes=classes,
+        by_host={host: its for its in classes for host in its.hosts},
+        waivers=_parse_waivers(raw.get("waivers"), problems, set(names), set(vms)),
         placement=placement or "spread",
     )
 
@@ -125,16 +141,104 @@ def _parse_rules(raw: Any, problems: Problems) -> dict[str, dict[str, Any]]:
                 parsed = _parse_option(rule, str(key), value, f"{where}.{key}", problems)
                 if parsed is not None:
                     rules[rule][str(key)] = parsed
-    share = rules["consolidation"]
-    if share["level"] != "deny" and share["min_level"] != "off":
-        # The level of the whole rule is an upper bound: a rule that is off has no lower half left.
-        share["min_level"] = share["level"]
-    if share["min"] > share["max"]:
-        problems.add(
-            "sizing_policy.rules.consolidation.min",
-            f"is {share['min']}, above max {share['max']}; give a min that is at most max",
-        )
+    _settle_consolidation(rules["consolidation"], "sizing_policy.rules", problems)
     return rules
+
+
+def _settle_consolidation(rule: dict[str, Any], where: str, problems: Problems) -> None:
+    if rule["level"] != "deny" and rule["min_level"] != "off":
+        # The level of the whole rule is an upper bound: a rule that is off has no lower half left.
+        rule["min_level"] = rule["level"]
+    if rule["min"] > rule["max"]:
+        problems.add(
+            f"{where}.consolidation.min", f"is {rule['min']}, above max {rule['max']}; give a min that is at most max"
+        )
+
+
+def _parse_classes(
+    raw: Any, rules: Mapping[str, Mapping[str, Any]], problems: Problems, hosts: tuple[str, ...]
+) -> tuple[HostClass, ...]:
+    if raw is None:
+        return ()
+    if not isinstance(raw, Mapping):
+        problems.add(
+            "sizing_policy.classes", f"is {say(raw)}, must be a mapping from a class's name to hosts and rules"
+        )
+        return ()
+    owners: dict[str, str] = {}
+    classes = []
+    for key, given in raw.items():
+        name = str(key)
+        where = f"sizing_policy.classes.{name}"
+        if not isinstance(given, Mapping):
+            problems.add(where, f"is {say(given)}, must be a mapping such as {{hosts: [kvm1], rules: {{}}}}")
+            continue
+        for inner in given:
+            if inner not in _CLASS_KEYS:
+                problems.add(f"{where}.{inner}", f"is not known; {_misplaced_in_class(inner)}")
+        members = _parse_class_hosts(given.get("hosts"), f"{where}.hosts", problems, hosts)
+        for host in members:
+            if owners.setdefault(host, name) != name:
+                problems.add(f"{where}.hosts", f"names {host}, which is in class {owners[host]}; leave it in one")
+        own, changed = _parse_class_rules(given.get("rules"), rules, f"{where}.rules", problems)
+        classes.append(HostClass(name, tuple(sorted(members)), own, changed))
+    return tuple(sorted(classes, key=lambda its: its.name))
+
+
+def _misplaced_in_class(key: Any) -> str:
+    return f"rules stand under rules: {{{key}: ...}}" if key in DEFAULTS else did_you_mean(key, _CLASS_KEYS)
+
+
+def _parse_class_hosts(raw: Any, where: str, problems: Problems, hosts: tuple[str, ...]) -> list[str]:
+    if raw is None or isinstance(raw, (str, bytes)) or not isinstance(raw, Sequence) or not raw:
+        what = "missing" if raw is None else ("an empty list" if isinstance(raw, (list, tuple)) else say(raw))
+        problems.add(where, f"is {what}, must be a list of hosts, for example the hosts of an inventory group")
+        return []
+    members = []
+    for index, host in enumerate(raw):
+        if not isinstance(host, str) or host not in hosts:
+            problems.add(f"{where}[{index}]", f"is {say(host)}, not a host of this plan; {did_you_mean(host, hosts)}")
+        elif host not in members:
+            members.append(host)
+    return members
+
+
+def _parse_class_rules(
+    raw: Any, rules: Mapping[str, Mapping[str, Any]], where: str, problems: Problems
+) -> tuple[dict[str, dict[str, Any]], tuple[str, ...]]:
+    """The rules of all hosts with the class's own options in them, and which of them it names."""
+    own = {rule: dict(options) for rule, options in rules.items()}
+    if raw is None:
+        return own, ()
+    if not isinstance(raw, Mapping):
+        problems.add(where, f"is {say(raw)}, must be a mapping from rule id to its options")
+        return own, ()
+    changed = []
+    for rule, options in raw.items():
+        here = f"{where}.{rule}"
+        if rule not in DEFAULTS:
+            problems.add(here, f"is not a rule; {did_you_mean(rule, tuple(CLASS_RULES))}")
+        elif rule not in CLASS_RULES:
+            problems.add(here, f"is not measured on single hosts; set it under sizing_policy.rules.{rule}")
+        elif not isinstance(options, Mapping):
+            problems.add(here, f"is {say(options)}, must be a mapping such as {{level: warn}}")
+        else:
+            changed.append(str(rule))
+            for key, value in options.items():
+                if key in DEFAULTS[rule] and key not in CLASS_RULES[rule]:
+                    problems.add(
+                        f"{here}.{key}", f"is one for all hosts; set it under sizing_policy.rules.{rule}.{key}"
+                    )
+                    continue
+                parsed = _parse_option(rule, str(key), value, f"{here}.{key}", problems)
+                if parsed is not None:
+                    own[rule][str(key)] = parsed
+    if "consolidation" in changed:
+        if "min_level" not in raw["consolidation"] and rules["consolidation"]["level"] != "deny":
+            # What the rule of all hosts has lost by its level, a class that is stricter gets back.
+            own["consolidation"]["min_level"] = DEFAULTS["consolidation"]["min_level"]
+        _settle_consolidation(own["consolidation"], where, problems)
+    return own, tuple(rule for rule in DEFAULTS if rule in changed)
 
 
 def _parse_option(rule: str, key: str, value: Any, where: str, problems: Problems) -> Any:

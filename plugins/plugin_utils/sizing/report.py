@@ -39,10 +39,13 @@ p{margin:.3rem 0}
 .bar i{display:block;background:var(--used)}
 .bar i.kept{background:var(--kept)}
 .bar.over{outline:2px solid var(--bad)}
-.row{display:flex;justify-content:space-between;gap:1rem;font-size:.85rem;margin-top:.5rem}
+.row{display:flex;flex-wrap:wrap;justify-content:space-between;gap:0 1rem;font-size:.85rem;margin-top:.5rem}
+.row span{white-space:nowrap}
+.host p{font-size:.85rem;margin-top:.5rem}
 .finding{margin:.5rem 0;border-left:.3rem solid currentColor}
 .finding *{color:var(--ink)}
 .finding .tag{color:inherit;font-weight:600}
+summary{cursor:pointer;font-weight:600;margin:1rem 0 .3rem}
 .scroll{overflow-x:auto}
 table{border-collapse:collapse;width:100%;font-size:.9rem}
 th,td{text-align:left;padding:.35rem .6rem;border-bottom:1px solid var(--line);vertical-align:top}
@@ -50,6 +53,15 @@ th{white-space:nowrap}
 td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}
 .key i{display:inline-block;width:.8rem;height:.8rem;border-radius:.15rem;margin:0 .3rem 0 .8rem;
   vertical-align:-.05rem}
+@media(max-width:40rem){
+  thead{display:none}
+  table,tbody,tr,td{display:block}
+  tr{background:var(--box);border:1px solid var(--line);border-radius:.4rem;margin:.5rem 0;padding:.4rem .8rem}
+  td,td.n{border:0;padding:.1rem 0;text-align:left;overflow-wrap:anywhere}
+  td::before{content:attr(data-label) ": ";color:var(--soft)}
+  td:first-child{font-weight:600}
+  td:first-child::before{font-weight:400}
+}
 @media print{.host,.finding{break-inside:avoid}}
 """
 
@@ -60,11 +72,13 @@ def render_html(plan: Mapping[str, Any]) -> str:
     sections = [
         _head(plan),
         _findings(plan["findings"]),
-        _hosts(plan["hosts"]),
+        _hosts(plan),
         _failover(plan["failover"]),
         _rules(plan["rules"]),
+        _classes(plan["classes"]),
         _vms(plan["virtual_machines"]),
         _waivers(plan["waivers"]),
+        _differences(plan["differences"]),
     ]
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
@@ -100,48 +114,91 @@ def _head(plan: Mapping[str, Any]) -> str:
 
 
 def _findings(findings: Sequence[Mapping[str, Any]]) -> str:
+    """One part a severity, the worst first; notes are folded away, a refusal and a warning never."""
     if not findings:
         return "<h2>Findings</h2><p>None.</p>"
-    labels = {"deny": "Refused", "warn": "Warning", "waived": "Waived", "info": "Note"}
+    labels = {"deny": "Refusals", "warn": "Warnings", "waived": "Waived", "info": "Notes"}
     parts = ["<h2>Findings, worst first</h2>"]
-    for finding in findings[:MOST_ROWS]:
-        fix = f"<p><b>What would pass:</b> {escape(finding['fix'])}</p>" if finding["fix"] else ""
-        waiver = finding["waiver"]
-        held = ""
-        if waiver:
-            who = f"{waiver['owner']}, until {waiver['until']}"
-            held = f"<p><b>Waiver:</b> {escape(waiver['reason'])} ({escape(who)})</p>"
-        parts.append(
-            f'<div class="finding {finding["level"]}"><span class="tag">{labels[finding["level"]]}: '
-            f"{escape(finding['rule'])}</span><p>{escape(finding['message'])}</p>{fix}{held}</div>"
-        )
+    shown = findings[:MOST_ROWS]
+    for level, label in labels.items():
+        boxes = [_finding(finding) for finding in shown if finding["level"] == level]
+        if boxes:
+            unfold = "" if level == "info" else " open"
+            total = sum(finding["level"] == level for finding in findings)
+            head = f'<summary class="{level}">{label}: {total}</summary>'
+            parts.append(f"<details{unfold}>{head}{''.join(boxes)}</details>")
     return "".join(parts) + _more(len(findings))
 
 
-def _hosts(hosts: Mapping[str, Any]) -> str:
+def _finding(finding: Mapping[str, Any]) -> str:
+    tags = {"deny": "Refused", "warn": "Warning", "waived": "Waived", "info": "Note"}
+    fix = f"<p><b>What would pass:</b> {escape(finding['fix'])}</p>" if finding["fix"] else ""
+    waiver = finding["waiver"]
+    held = ""
+    if waiver:
+        who = f"{waiver['owner']}, until {waiver['until']}"
+        held = f"<p><b>Waiver:</b> {escape(waiver['reason'])} ({escape(who)})</p>"
+    return (
+        f'<div class="finding {finding["level"]}"><span class="tag">{tags[finding["level"]]}: '
+        f"{escape(finding['rule'])}</span><p>{escape(finding['message'])}</p>{fix}{held}</div>"
+    )
+
+
+def _hosts(plan: Mapping[str, Any]) -> str:
+    hosts = plan["hosts"]
     if not hosts:
         return ""
     key = (
-        '<p class="key soft">Each bar is the whole host:<i style="background:var(--used)"></i>VMs'
-        '<i style="background:var(--kept)"></i>kept for the host and QEMU<i style="background:var(--free)"></i>free. '
-        "vCPUs may be more than threads; their bar is full at the threads that there are.</p>"
+        '<p class="key soft"><i style="background:var(--used);margin-left:0"></i>used by VMs'
+        '<i style="background:var(--kept)"></i>reserved for the host and QEMU'
+        '<i style="background:var(--free)"></i>free. The CPU bar is full at the vCPUs that the overcommit limit '
+        "allows; the others at what the host has.</p>"
     )
-    boxes = [_host(name, host) for name, host in list(hosts.items())[:MOST_ROWS]]
+    cpu = next(rule["options"] for rule in plan["rules"] if rule["id"] == "cpu-overcommit")
+    own = {
+        host: {**cpu, **its["rules"].get("cpu-overcommit", {})}
+        for its in plan["classes"].values()
+        for host in its["hosts"]
+    }
+    boxes = [_host(name, host, own.get(name, cpu)) for name, host in list(hosts.items())[:MOST_ROWS]]
     return f'<h2>Hosts</h2>{key}<div class="hosts">{"".join(boxes)}</div>{_more(len(hosts))}'
 
 
-def _host(name: str, host: Mapping[str, Any]) -> str:
+def _host(name: str, host: Mapping[str, Any], cpu: Mapping[str, Any]) -> str:
     used, capacity, reserved, ratios = host["used"], host["capacity"], host["reserved"], host["ratios"]
     kept = reserved["memory_mib"] + reserved["osd_memory_mib"] + reserved["qemu_overhead_mib"]
-    bars = (
-        ("CPU", used["vcpus"], reserved["cpus"], capacity["threads"], "vCPUs", "threads", ratios["cpu"]),
-        ("Memory", used["memory_mib"], kept, capacity["memory_mib"], "MiB", "MiB", ratios["memory"]),
-        ("Storage", used["disk_gib"], 0, capacity["disk_gib"], "GiB", "GiB", ratios["disk"]),
-    )
+    # vCPUs that a thread may carry: the limit, or its share of a core when cores are what is counted.
+    factor = cpu["limit"] * (capacity["cores"] / capacity["threads"] if cpu["cpu_unit"] == "core" else 1)
     rows = []
-    for label, value, reserve, whole, unit, of, ratio in bars:
-        shown = f"{number(value, 1)} {unit} of {number(whole, 1)} {of}" + (f", {reserve} kept" if reserve else "")
-        over = " over" if value + reserve > whole and label != "CPU" else ""
+    for label, value, reserve, whole, shown, ratio in (
+        (
+            "CPU",
+            used["vcpus"],
+            reserved["cpus"] * factor,
+            capacity["threads"] * factor,
+            f"{used['vcpus']} vCPUs on {capacity['threads']} threads"
+            + (f", {reserved['cpus']} reserved" if reserved["cpus"] else ""),
+            ratios["cpu"],
+        ),
+        (
+            "Memory",
+            used["memory_mib"],
+            kept,
+            capacity["memory_mib"],
+            f"{_gib(used['memory_mib'])} of {_gib(capacity['memory_mib'])} GiB"
+            + (f", {_gib(kept)} reserved" if kept else ""),
+            ratios["memory"],
+        ),
+        (
+            "Storage",
+            used["disk_gib"],
+            0,
+            capacity["disk_gib"],
+            f"{number(used['disk_gib'], 1)} of {number(capacity['disk_gib'], 1)} GiB",
+            ratios["disk"],
+        ),
+    ):
+        over = " over" if value + reserve > whole else ""
         rows.append(
             f'<div class="row"><span>{label} {number(ratio)}</span><span class="soft">{shown}</span></div>'
             f'<div class="bar{over}" role="img" aria-label="{label}: {shown}">{_bar(value, reserve, whole)}</div>'
@@ -152,6 +209,10 @@ def _host(name: str, host: Mapping[str, Any]) -> str:
         f'<div class="host"><h3>{escape(name)}</h3>{"".join(rows)}'
         f'<p class="soft">{total} VM{"" if total == 1 else "s"}{": " if names else ""}{names}</p></div>'
     )
+
+
+def _gib(mib: float) -> str:
+    return number(mib / 1024, 1)
 
 
 def _bar(value: float, reserve: float, whole: float) -> str:
@@ -169,15 +230,17 @@ def _failover(deaths: Sequence[Mapping[str, Any]]) -> str:
     for death in deaths[:MOST_ROWS]:
         vms = death["virtual_machines"]
         moved = ", ".join(f"{escape(vm['name'])} to {escape(vm['to'])}" for vm in vms if vm["to"]) or "-"
-        down = ", ".join(f"{escape(vm['name'])} ({escape(vm['reason'])})" for vm in vms if not vm["to"]) or "-"
+        reasons: dict[str, list[str]] = {}
+        for vm in vms:
+            if not vm["to"]:
+                reasons.setdefault(vm["reason"], []).append(vm["name"])
+        down = "; ".join(f"{escape(', '.join(names))} ({escape(why)})" for why, names in reasons.items()) or "-"
         verdict = '<span class="admitted">yes</span>' if death["survives"] else '<span class="refused">no</span>'
         if not death["exact"]:
             verdict += " (the search met its bound)"
-        rows.append(f"<tr><td>{escape(death['host'])}</td><td>{verdict}</td><td>{moved}</td><td>{down}</td></tr>")
-    head = (
-        "<tr><th>Host that dies</th><th>All its HA VMs restart</th><th>Restarted where</th><th>Not restarted</th></tr>"
-    )
-    return f"<h2>When a host dies</h2>{_table(head, rows)}{_more(len(deaths))}"
+        rows.append((escape(death["host"]), verdict, moved, down))
+    heads = ("Host that dies", "All its HA VMs restart", "Restarted where", "Not restarted")
+    return f"<h2>When a host dies</h2>{_table(heads, rows)}{_more(len(deaths))}"
 
 
 def _rules(rules: Sequence[Mapping[str, Any]]) -> str:
@@ -188,20 +251,25 @@ def _rules(rules: Sequence[Mapping[str, Any]]) -> str:
         worst = rule["worst"]
         where = " on ".join(part for part in (worst["vm"], worst["host"]) if part) if worst else ""
         value = f"{number(worst['value'])} of {number(worst['limit'])} {worst['unit']}" if worst else "-"
-        options = (
-            ", ".join(f"{key.replace('_', ' ')} {_option(value)}" for key, value in rule["options"].items()) or "-"
-        )
-        rows.append(
-            f"<tr><td>{escape(rule['id'])}</td><td>{escape(rule['title'])}</td><td>{escape(rule['level'])}</td>"
-            f'<td>{escape(options)}</td><td class="n">{rule["checked"]}</td><td class="n">{rule["broken"]}</td>'
-            f"<td>{escape(value)} {escape(where)}</td></tr>"
-        )
-    head = (
-        '<tr><th>Rule</th><th>Says</th><th>Level</th><th>Limits</th><th class="n">Measured</th>'
-        '<th class="n">Broken</th>'
-        "<th>Closest to its limit</th></tr>"
-    )
-    return f"<h2>Rules</h2>{_table(head, rows)}"
+        options = _options(rule["options"]) or "-"
+        cells = (rule["id"], rule["title"], rule["level"], options, rule["checked"], rule["broken"], f"{value} {where}")
+        rows.append(tuple(escape(str(cell)) for cell in cells))
+    heads = ("Rule", "Says", "Level", "Limits", "Measured", "Broken", "Closest to its limit")
+    return f"<h2>Rules</h2>{_table(heads, rows, numbers=(4, 5))}"
+
+
+def _classes(classes: Mapping[str, Mapping[str, Any]]) -> str:
+    if not classes:
+        return ""
+    rows = []
+    for name, its in classes.items():
+        limits = [f"{rule}: {_options(options)}" for rule, options in its["rules"].items()]
+        rows.append(tuple(escape(cell) for cell in (name, ", ".join(its["hosts"]), "; ".join(limits) or "-")))
+    return f"<h2>Host classes</h2>{_table(('Class', 'Hosts', 'Limits of its own'), rows)}"
+
+
+def _options(options: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key.replace('_', ' ')} {_option(value)}" for key, value in options.items())
 
 
 def _option(value: Any) -> str:
@@ -212,36 +280,71 @@ def _vms(vms: Sequence[Mapping[str, Any]]) -> str:
     if not vms:
         return ""
     rows = [
-        f"<tr><td>{escape(vm['name'])}</td><td>{escape(vm['host'] or '(none)')}</td>"
-        f'<td class="n">{vm["vcpus"]}</td><td class="n">{vm["memory_mib"]}</td><td class="n">{vm["disk_gib"]}</td>'
-        f"<td>{escape(vm['workload'])}</td><td>{'yes' if vm['ha'] else 'no'}</td></tr>"
+        (
+            escape(vm["name"]),
+            escape(vm["host"] or "(none)"),
+            str(vm["vcpus"]),
+            _gib(vm["memory_mib"]),
+            str(vm["disk_gib"]),
+            escape(vm["workload"].replace("_", " ")),
+            "yes" if vm["ha"] else "no",
+        )
         for vm in vms[:MOST_ROWS]
     ]
-    head = (
-        '<tr><th>VM</th><th>Host</th><th class="n">vCPUs</th><th class="n">Memory MiB</th><th class="n">Disk GiB</th>'
-        "<th>Workload</th><th>HA</th></tr>"
-    )
-    return f"<h2>VMs</h2>{_table(head, rows)}{_more(len(vms))}"
+    heads = ("VM", "Host", "vCPUs", "Memory GiB", "Disk GiB", "Workload", "HA")
+    return f"<h2>VMs</h2>{_table(heads, rows, numbers=(2, 3, 4))}{_more(len(vms))}"
 
 
 def _waivers(waivers: Sequence[Mapping[str, Any]]) -> str:
     if not waivers:
         return ""
     rows = [
-        f"<tr><td>{escape(w['rule'])}</td><td>{escape(w['vm'] or w['host'])}</td><td>{escape(w['reason'])}</td>"
-        f"<td>{escape(w['owner'])}</td><td>{escape(w['until'])}</td><td>{escape(w['state'])}</td>"
-        f'<td class="n">{w["findings"]}</td></tr>'
+        tuple(
+            escape(str(cell))
+            for cell in (
+                w["rule"],
+                w["vm"] or w["host"],
+                w["reason"],
+                w["owner"],
+                w["until"],
+                w["state"],
+                w["findings"],
+            )
+        )
         for w in waivers
     ]
-    head = (
-        "<tr><th>Rule</th><th>For</th><th>Reason</th><th>Owner</th><th>Until</th><th>State</th>"
-        '<th class="n">Findings it covers</th></tr>'
+    heads = ("Rule", "For", "Reason", "Owner", "Until", "State", "Findings it covers")
+    return f"<h2>Waivers</h2>{_table(heads, rows, numbers=(6,))}"
+
+
+def _differences(differing: Sequence[Mapping[str, Any]]) -> str:
+    if not differing:
+        return ""
+    rows = []
+    for one in differing[:MOST_ROWS]:
+        unit = f" {one['unit']}" if one["unit"] else ""
+        values = ["-" if value is None else f"{value}{unit}" for value in (one["inventory"], one["found"])]
+        cells = (one["host"], one["vm"] or "-", one["field"].replace("_", " "), *values, one["message"])
+        rows.append(tuple(escape(cell) for cell in cells))
+    heads = ("Host", "VM", "What", "Inventory", "Found", "In words")
+    said = "<p>What is declared wins; none of these breaks a rule by itself.</p>"
+    return f"<h2>Where inventory and hosts differ</h2>{said}{_table(heads, rows)}{_more(len(differing))}"
+
+
+def _table(heads: Sequence[str], rows: Sequence[Sequence[str]], numbers: Sequence[int] = ()) -> str:
+    """A table of cells that are HTML already; on a phone each row is a card, its cells named by the head."""
+    kinds = [' class="n"' if i in numbers else "" for i in range(len(heads))]
+    head = "".join(f"<th{kind}>{escape(name)}</th>" for name, kind in zip(heads, kinds, strict=True))
+    body = "".join(
+        "<tr>"
+        + "".join(
+            f'<td{kind} data-label="{escape(name)}">{cell}</td>'
+            for name, kind, cell in zip(heads, kinds, row, strict=True)
+        )
+        + "</tr>"
+        for row in rows
     )
-    return f"<h2>Waivers</h2>{_table(head, rows)}"
-
-
-def _table(head: str, rows: Sequence[str]) -> str:
-    return f'<div class="scroll"><table><thead>{head}</thead><tbody>{"".join(rows)}</tbody></table></div>'
+    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
 def _more(total: int) -> str:

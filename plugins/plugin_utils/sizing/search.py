@@ -6,11 +6,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from heapq import heapify, heappop, heappush, heapreplace
+from itertools import pairwise
 
 from ansible_collections.croft.infra.plugins.plugin_utils.sizing.limits import Ceiling, Demand
 
 # Python's own stack allows 1,000 frames; Ansible and pytest need their part of them.
 DEEPEST = 400
+
+# How many keys of hosts one greedy pass may compute anew for a change of flavour: about a third of a second.
+REKEYED = 300_000
 
 
 class Board:
@@ -40,27 +45,47 @@ class Board:
     def take(self, item: Demand, host: int) -> None:
         self.put(item, host, -1)
 
-    def fits(self, item: Demand, host: int) -> bool:
+    def holds(self, item: Demand, host: int) -> bool:
+        """Whether there is room for it, whatever groups are there and wherever it is pinned to."""
         top = self.ceilings[host]
-        if (
-            item.vm_vcpus > top.vm_vcpus
-            or item.vm_memory_mib > top.vm_memory_mib
-            or self.vcpus[host] + item.vcpus > top.vcpus
-            or self.memory[host] + item.memory > top.memory
-            or self.disk_mib[host] + item.disk_mib > top.disk_mib
+        return not (
+            self.memory[host] + item.memory > top.memory
             or self.vms[host] + item.vms > top.vms
+            or self.vcpus[host] + item.vcpus > top.vcpus
+            or self.disk_mib[host] + item.disk_mib > top.disk_mib
+            or item.vm_vcpus > top.vm_vcpus
+            or item.vm_memory_mib > top.vm_memory_mib
             or (item.torn and top.apart)
             or host in self.closed
-            or (item.only is not None and item.only != host)
-        ):
+        )
+
+    def fits(self, item: Demand, host: int) -> bool:
+        if not self.holds(item, host) or (item.only is not None and item.only != host):
             return False
+        if not item.apart or not self.ceilings[host].apart:
+            return True
         here = self.apart[host]
-        return not (top.apart and any(here.get(group) for group in item.apart))
+        return not any(here.get(group) for group in item.apart)
 
     def hosts_for(self, item: Demand) -> list[int]:
         if item.only is not None:
             return [item.only] if self.fits(item, item.only) else []
         return [host for host in range(len(self.ceilings)) if self.fits(item, host)]
+
+    def takes(self, item: Demand) -> bool:
+        """Whether any host takes it."""
+        if item.only is not None:
+            return self.fits(item, item.only)
+        return any(self.fits(item, host) for host in range(len(self.ceilings)))
+
+    def part(self, hosts: Sequence[int]) -> Board:
+        """A board of these hosts alone, in this order, open and with what is on them."""
+        small = Board([self.ceilings[host] for host in hosts])
+        for name in ("vcpus", "memory", "disk_mib", "vms"):
+            sums: list[int] = getattr(self, name)
+            setattr(small, name, [sums[host] for host in hosts])
+        small.apart = [dict(self.apart[host]) for host in hosts]
+        return small
 
     def state(self, host: int) -> tuple[object, ...]:
         """Two open hosts of the same state are the same to everything that may go to either."""
@@ -87,17 +112,91 @@ class Found:
     steps: int = 0
 
 
+def flavour(item: Demand) -> tuple[int | bool, ...]:
+    """What decides where the item fits, its groups and its pin aside: items of one flavour are alike to a host."""
+    return (item.vcpus, item.memory, item.disk_mib, item.vms, item.vm_vcpus, item.vm_memory_mib, item.torn)
+
+
 def greedy(board: Board, items: Sequence[Demand], order: Sequence[int], prefer: Preference) -> Found:
-    """Each item, in this order, to the best host that takes it; the board keeps what was placed."""
+    """Each item, in this order, to the best host that takes it; the board keeps what was placed.
+
+    A heap over the hosts serves all items of one flavour, so the cost is flavours * hosts + items * log(hosts), not
+    items * hosts. Beyond ``REKEYED`` keys in all, the heap is carried on to the next flavours, with the keys of a
+    flavour before: what fits is still asked exactly, only the best of the hosts may then be the second best.
+    """
     where: list[int | None] = [None] * len(items)
+    size = len(board.ceilings)
+    kinds = 1 + sum(flavour(items[a]) != flavour(items[b]) for a, b in pairwise(order)) if order else 0
+    carried = max(1, kinds * size // REKEYED)
+    ranking = _Ranking(board, prefer)
+    last: object = None
+    age = 0
     for index in order:
         item = items[index]
-        fitting = board.hosts_for(item)
-        if fitting:
-            host = min(fitting, key=lambda h: prefer(board, item, h))
-            board.put(item, host)
-            where[index] = host
+        if item.only is not None:
+            host = item.only if board.fits(item, item.only) else None
+            if host is not None:
+                board.put(item, host)
+                last = None
+        else:
+            kind = flavour(item)
+            if kind != last:
+                if last is None or age % carried == 0:
+                    ranking.rank(item)
+                else:
+                    ranking.fresh = False
+                age += 1
+                last = kind
+            host = ranking.take(item)
+        where[index] = host
     return Found(where, None not in where, False, len(items))
+
+
+class _Ranking:
+    """The hosts that may take an item of one flavour, best first."""
+
+    __slots__ = ("board", "fresh", "heap", "prefer")
+
+    def __init__(self, board: Board, prefer: Preference) -> None:
+        self.board = board
+        self.prefer = prefer
+        self.heap: list[tuple[tuple[object, ...], int]] = []
+        self.fresh = True
+
+    def rank(self, item: Demand) -> None:
+        board, prefer = self.board, self.prefer
+        self.heap = [(prefer(board, item, h), h) for h in range(len(board.ceilings)) if board.holds(item, h)]
+        heapify(self.heap)
+        self.fresh = True
+
+    def take(self, item: Demand) -> int | None:
+        """Put the item onto the best host that takes it and say which one that is."""
+        heap, board = self.heap, self.board
+        aside: list[tuple[tuple[object, ...], int]] = []
+        chosen: int | None = None
+        while heap:
+            key, host = heap[0]
+            if not board.fits(item, host):
+                # With fresh keys a host that lacks room for one lacks it for all of the flavour; a group is one item's.
+                heappop(heap)
+                if not self.fresh or board.holds(item, host):
+                    aside.append((key, host))
+                continue
+            if not self.fresh:
+                now = self.prefer(board, item, host)
+                if now > key and len(heap) > 1 and now > min(heap[1:3])[0]:
+                    heapreplace(heap, (now, host))
+                    continue
+            chosen = host
+            board.put(item, host)
+            if not self.fresh or board.holds(item, host):
+                heapreplace(heap, (self.prefer(board, item, host), host))
+            else:
+                heappop(heap)
+            break
+        for entry in aside:
+            heappush(heap, entry)
+        return chosen
 
 
 @dataclass(slots=True)

@@ -12,6 +12,7 @@ from ansible_collections.croft.infra.plugins.plugin_utils.sizing.text import fin
 MOST_HOSTS = 24
 MOST_VMS = 30
 MOST_FINDINGS = 20
+MOST_DIFFERENCES = 10
 _ROUND = 2
 
 
@@ -32,6 +33,8 @@ def render_terminal(plan: Mapping[str, Any], *, refusals: bool = True) -> str:
         parts += ["", *_hosts(plan)]
     if plan["virtual_machines"]:
         parts += ["", *_vms(plan)]
+    if plan["differences"]:
+        parts += ["", *_differences(plan["differences"])]
     levels = ("deny", "warn", "waived") if refusals else ("warn", "waived")
     shown = [finding for finding in plan["findings"] if finding["level"] in levels]
     if shown:
@@ -94,6 +97,14 @@ def _findings(findings: Sequence[Mapping[str, Any]]) -> list[str]:
         lines.append(f"{labels[finding['level']]}  {finding_line(finding)}{until}")
     if len(findings) > MOST_FINDINGS:
         lines.append(f"... and {len(findings) - MOST_FINDINGS} more findings")
+    return lines
+
+
+def _differences(differing: Sequence[Mapping[str, Any]]) -> list[str]:
+    lines = [f"The inventory and the hosts differ in {len(differing)}:"]
+    lines += [f"  {one['message']}" for one in differing[:MOST_DIFFERENCES]]
+    if len(differing) > MOST_DIFFERENCES:
+        lines.append(f"  ... and {len(differing) - MOST_DIFFERENCES} more differences")
     return lines
 
 

@@ -18,7 +18,7 @@ from ansible_collections.croft.infra.plugins.plugin_utils.sizing.artifacts impor
 from ansible_collections.croft.infra.plugins.plugin_utils.sizing.plan import make_plan
 from ansible_collections.croft.infra.plugins.plugin_utils.sizing.report import render_html
 from ansible_collections.croft.infra.plugins.plugin_utils.sizing.terminal import render_terminal
-from sizing_cases import TODAY, cluster, found, host, plan, vm
+from sizing_cases import TODAY, cluster, found, host, plan, rules, vm
 
 SCHEMA = json.loads(
     (Path(__file__).parents[5] / "plugins/plugin_utils/sizing/schema/plan.schema.json").read_text(encoding="utf-8")
@@ -208,3 +208,37 @@ def test_the_table_of_a_death() -> None:
     made = admitted()
     made["failover"][0].update(survives=False, exact=False)
     assert "(not proved)" in render_terminal(made)
+
+
+def test_the_page_folds_notes_away_and_nothing_worse() -> None:
+    made = refused()
+    page, counts = render_html(made), made["summary"]["findings"]
+    assert all(counts.values())
+    assert re.findall(r'<details( open)?><summary class="(\w+)">([^<]*)</summary>', page) == [
+        (" open", "deny", f"Refusals: {counts['deny']}"),
+        (" open", "warn", f"Warnings: {counts['warn']}"),
+        (" open", "waived", f"Waived: {counts['waived']}"),
+        ("", "info", f"Notes: {counts['info']}"),
+    ]
+
+
+def test_bars_show_used_reserved_and_free() -> None:
+    made = plan(
+        cluster(1, reserved={"cpus": 4, "memory_mib": 8192}), [vm("a", 8, 16384, 250, host="kvm1")], rules(vm_share={})
+    )
+    bars = re.findall(
+        r'aria-label="([^"]*)"><i style="width:([0-9.]+)%"></i><i class="kept" style="width:([0-9.]+)',
+        render_html(made),
+    )
+    # CPU: 8 and 2.0 * 4 of the 64 vCPUs that are allowed; memory: 16384 and 8192 + 65 of 65536 MiB
+    assert bars == [
+        ("CPU: 8 vCPUs on 32 threads, 4 reserved", "12.50", "12.50"),
+        ("Memory: 16 of 64 GiB, 8.1 reserved", "25.00", "12.60"),
+        ("Storage: 250 of 1000 GiB", "25.00", "0.00"),
+    ]
+
+
+def test_cells_on_a_phone_are_named_by_their_column() -> None:
+    page = render_html(admitted())
+    for row in re.findall(r"<tr>(<td.*?)</tr>", page):
+        assert row.count("<td") == row.count("data-label=")
