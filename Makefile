@@ -71,6 +71,8 @@ molecule: $(STAMP) ## The scenarios, on a lab made for them
 
 .PHONY: bench
 bench: $(STAMP) ## Benchmarks; each runs both sides and prints a ratio
+	@command -v hcheck >/dev/null || { echo "installing ganeti-htools, the other side"; apt-get update -qq; \
+	  DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends ganeti-htools >/dev/null; }
 	$(BIN)/python -m pytest tests/bench -s
 
 .PHONY: build

@@ -14,7 +14,7 @@ from ansible_collections.croft.infra.plugins.module_utils.seed import FirstBoot
 
 UUID = "e39b45ed-20cd-5005-9a3f-de882b74d056"
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAbc ops@example"
-BOOT = FirstBoot("web1", UUID, "52:54:00:65:9a:7f", (KEY,), "10.99.0.101/24", "10.99.0.1", ("1.2.3.4",))
+BOOT = FirstBoot("web1", UUID, "52:65:9a:7f:b2:af", (KEY,), "10.99.0.101/24", "10.99.0.1", ("1.2.3.4",))
 
 
 def test_the_files_are_in_plain_block_style_and_fixed_order() -> None:
@@ -23,7 +23,7 @@ def test_the_files_are_in_plain_block_style_and_fixed_order() -> None:
         "user-data": (f"#cloud-config\nhostname: web1\ndisable_root: false\nssh_authorized_keys:\n  - {KEY}\n"),
         "network-config": (
             "version: 2\nethernets:\n  nic0:\n    match:\n"
-            '      macaddress: "52:54:00:65:9a:7f"\n'
+            '      macaddress: "52:65:9a:7f:b2:af"\n'
             "    addresses:\n      - 10.99.0.101/24\n"
             "    routes:\n      - to: default\n        via: 10.99.0.1\n"
             "    nameservers:\n      addresses:\n        - 1.2.3.4\n"
