@@ -7,8 +7,8 @@ step is legal when no rule that denies is broken by it or broken worse: what is 
 step. For ``failover`` that means: a host whose death is survived before a step is so after it.
 
 Two searches. A beam takes the steps that come closest to a legal cluster and gives a plan, not always the shortest. An
-A* search (Hart, Nilsson, Raphael 1968) over all legal steps then looks for a shorter one, led by how many VMs must leave
-each host at least; where it ends within its bound the plan is the shortest, or it is proved that there is none.
+A* search (Hart, Nilsson, Raphael 1968) over all legal steps then looks for a shorter one, led by how many VMs must
+leave each host at least; where it ends within its bound the plan is the shortest, or it is proved that there is none.
 """
 
 from __future__ import annotations
