@@ -48,11 +48,11 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         hosts: list[str] = arguments["hosts"]
         plan, problems = make_plan(
             hosts,
-            _host_variables(hosts, (task_vars or {}).get("hostvars", {})),
+            host_variables(hosts, (task_vars or {}).get("hostvars", {})),
             arguments["virtual_machines"],
             policy=arguments["policy"],
             storage_layout=arguments["storage_layout"],
-            today=_today(arguments["today"]),
+            today=judged_on(arguments["today"]),
         )
         fails = bool(problems) or (arguments["gate"] and plan["verdict"] == "refused")
         Display().display(render_terminal(plan, refusals=not fails))
@@ -81,14 +81,14 @@ def _count(lines: list[str], thing: str) -> str:
     return f"{len(lines)} {thing}{'' if len(lines) == 1 else 's'}"
 
 
-def _today(given: str | None) -> date:
+def judged_on(given: str | None) -> date:
     try:
         return date.fromisoformat(given) if given else date.today()
     except ValueError:
         raise AnsibleActionFail(f"today: is '{given}', not a date; give it as YYYY-MM-DD") from None
 
 
-def _host_variables(hosts: list[str], hostvars: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+def host_variables(hosts: list[str], hostvars: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """The variables of each host that the plan reads, templated and as plain Python; unknown hosts have none."""
     found: dict[str, dict[str, Any]] = {}
     for host in hosts:
