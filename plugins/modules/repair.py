@@ -66,14 +66,14 @@ repair:
   contains:
     verdict:
       description:
-        - V(legal), nothing is broken; V(complete), the steps repair all; V(partial), they repair what they can; V(none),
-          there is no step that repairs anything.
+        - V(legal), nothing is broken; V(complete), the steps repair all; V(partial), they repair what they can;
+          V(none), there is no step that repairs anything.
       type: str
       returned: always
     proved:
       description: >-
-        Of a complete repair that no shorter one exists, of the others that no complete one exists. False when the search
-        met its bound.
+        Of a complete repair that no shorter one exists, of the others that no complete one exists. False when the
+        search met its bound.
       type: bool
       returned: always
     steps:
@@ -82,7 +82,8 @@ repair:
       elements: dict
       returned: always
     bytes:
-      description: What all steps move over the network; memory that a guest writes meanwhile is sent again and not counted.
+      description: >-
+        What all steps move over the network; memory that a guest writes meanwhile is sent again and not counted.
       type: int
       returned: always
     broken:
