@@ -18,7 +18,8 @@ class NotAPlanError(ValueError):
     """What was given is not a plan, or has nothing of what was asked for."""
 
 
-def _plan(value: Any) -> Mapping[str, Any]:
+def as_plan(value: Any) -> Mapping[str, Any]:
+    """The value, when it has the shape of a plan; raises NotAPlanError with what to give instead."""
     if not isinstance(value, Mapping):
         raise NotAPlanError(f"takes a plan, not {say(value)}; give what croft.infra.plan returns as plan")
     if "plan" in value and "schema_version" not in value:
@@ -36,7 +37,7 @@ def placed_on(plan: Any, host: str) -> list[dict[str, Any]]:
 
     Raises NotAPlanError for a host that the plan does not know: an empty list would read as "nothing to run here".
     """
-    known = _plan(plan)
+    known = as_plan(plan)
     if host not in known["hosts"]:
         raise NotAPlanError(f"host {say(host)} is not in the plan; {did_you_mean(host, known['hosts'])}")
     return [dict(vm) for vm in known["virtual_machines"] if vm["host"] == host]
@@ -44,7 +45,7 @@ def placed_on(plan: Any, host: str) -> list[dict[str, Any]]:
 
 def placements(plan: Any, *, by_host: bool = False) -> dict[str, Any]:
     """VM to host of all that have one, or host to names."""
-    known = _plan(plan)
+    known = as_plan(plan)
     placed = {vm: host for vm, host in known["placements"].items() if host is not None}
     if not by_host:
         return placed
@@ -55,7 +56,7 @@ def findings(
     plan: Any, *, level: str | None = None, rule: str | None = None, host: str | None = None, vm: str | None = None
 ) -> list[dict[str, Any]]:
     """The findings that match all of what is not None, in the plan's order."""
-    known = _plan(plan)
+    known = as_plan(plan)
     if level is not None and level not in LEVELS:
         raise NotAPlanError(f"level {say(level)} is not known; {did_you_mean(level, LEVELS)}")
     rules = (*TITLES, *REMARKS)

@@ -44,8 +44,8 @@ EFFORT = 400_000
 BEAM = 12
 LONGEST = 60
 # With many hosts and VMs: fewer paths, and of each only the steps that look best.
-WIDE_BEAM = 3
-WIDE_STEPS = 4
+WIDE_BEAM = 1
+WIDE_STEPS = 2
 # Above this many pairs of a VM and a host only VMs that take part in a broken rule are moved, and nothing is proved.
 PAIRS = 4_000
 
