@@ -9,6 +9,7 @@ from datetime import date
 from fractions import Fraction
 from typing import Any
 
+from ansible_collections.croft.infra.plugins.plugin_utils.sizing.advice import advise
 from ansible_collections.croft.infra.plugins.plugin_utils.sizing.checks import check_all
 from ansible_collections.croft.infra.plugins.plugin_utils.sizing.differences import differences
 from ansible_collections.croft.infra.plugins.plugin_utils.sizing.model import (
@@ -85,6 +86,7 @@ def refused_input(problems: Sequence[str], storage_layout: str | None = None) ->
         "virtual_machines": [],
         "waivers": [],
         "differences": [],
+        "advice": [],
         "classes": {},
     }
 
@@ -120,6 +122,7 @@ def to_dict(plan: Plan, differing: Sequence[Mapping[str, Any]] = ()) -> dict[str
         "virtual_machines": [{**vm.as_dict(), "host": plan.placements[vm.name]} for vm in plan.inputs.virtual_machines],
         "waivers": [_waiver(waiver, state, used) for waiver, state, used in plan.waivers],
         "differences": [dict(one) for one in differing],
+        "advice": advise(plan.inputs),
         "classes": {
             its.name: {
                 "hosts": list(its.hosts),

@@ -77,6 +77,7 @@ def render_html(plan: Mapping[str, Any]) -> str:
         _rules(plan["rules"]),
         _classes(plan["classes"]),
         _vms(plan["virtual_machines"]),
+        _advice(plan["advice"]),
         _waivers(plan["waivers"]),
         _differences(plan["differences"]),
     ]
@@ -315,6 +316,23 @@ def _waivers(waivers: Sequence[Mapping[str, Any]]) -> str:
     ]
     heads = ("Rule", "For", "Reason", "Owner", "Until", "State", "Findings it covers")
     return f"<h2>Waivers</h2>{_table(heads, rows, numbers=(6,))}"
+
+
+def _advice(advice: Sequence[Mapping[str, Any]]) -> str:
+    if not advice:
+        return ""
+    rows = [
+        (
+            escape(one["vm"]),
+            escape(one["workload"].replace("_", " ")),
+            escape({"vm": "VM", "container": "container", "bare_metal": "bare metal"}[one["place"]]),
+            f"{number(100 * one['share'], 1)} %",
+            escape(one["reason"]),
+        )
+        for one in advice[:MOST_ROWS]
+    ]
+    heads = ("VM", "Workload", "Best as", "Share of a host", "Why")
+    return f"<h2>Advice</h2>{_table(heads, rows, numbers=(3,))}{_more(len(advice))}"
 
 
 def _differences(differing: Sequence[Mapping[str, Any]]) -> str:
