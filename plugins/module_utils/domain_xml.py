@@ -11,8 +11,9 @@ from __future__ import annotations
 import xml.etree.ElementTree as ET
 from dataclasses import dataclass
 
-from ansible_collections.croft.infra.plugins.module_utils.domain import BLOCK_POOLS, CPU_MODES, Fields, Image, Wish
+from ansible_collections.croft.infra.plugins.module_utils.domain import CPU_MODES, Fields, Image, Wish
 from ansible_collections.croft.infra.plugins.module_utils.identity import METADATA_PREFIX, METADATA_URI
+from ansible_collections.croft.infra.plugins.module_utils.store import Source
 
 CONSOLE_LOG = "/var/log/libvirt/qemu/{name}-console.log"
 AGENT_CHANNEL = "org.qemu.guest_agent.0"
@@ -34,16 +35,26 @@ ET.register_namespace("libosinfo", "http://libosinfo.org/xmlns/libvirt/domain/1.
 
 @dataclass(frozen=True)
 class Disk:
-    """A disk's place on the host: path of the file or device, and its format."""
+    """A disk's place: path of the file or device on the host, or on the server that `source` names, and its format.
+
+    `backing`: what it is a linked clone of, where QEMU must be told. On a server it must: the name in a disk's header
+    is one for whoever has the directory itself.
+    """
 
     path: str
     format: str
     block: bool = False
+    source: Source | None = None
+    backing: Disk | None = None
 
 
 @dataclass(frozen=True)
 class Description:
-    """What a domain's XML says that matters here; `disks` has (target, path, read only) of every disk with a path."""
+    """What a domain's XML says that matters here.
+
+    `disks` has (target, place, read only) of every disk with a place: the path of a file or device, or a URL like
+    nfs://10.0.0.9/srv/vms/web1.qcow2 of one that QEMU reaches over the network.
+    """
 
     name: str
     uuid: str
@@ -65,7 +76,7 @@ def describe(xml: str) -> Description:
     disks = []
     for disk in root.iterfind("devices/disk"):
         source, target = disk.find("source"), disk.find("target")
-        path = None if source is None else source.get("file") or source.get("dev") or source.get("name")
+        path = None if source is None else _location(source)
         if path and target is not None and disk.get("device", "disk") == "disk":
             disks.append((target.get("dev", ""), path, disk.find("readonly") is not None))
     log = root.find("devices/serial/log")
@@ -81,6 +92,13 @@ def describe(xml: str) -> Description:
         console_log=None if log is None else log.get("file"),
         agent_connected=agent is not None and agent.get("state") == "connected",
     )
+
+
+def _location(source: ET.Element) -> str | None:
+    protocol, host = source.get("protocol"), source.find("host")
+    if protocol is None:
+        return source.get("file") or source.get("dev")
+    return f"{protocol}://{'' if host is None else host.get('name', '')}/{source.get('name', '').lstrip('/')}"
 
 
 def _fields(root: ET.Element, marked: ET.Element | None) -> Fields:
@@ -172,14 +190,49 @@ def _add_devices(devices: ET.Element, wish: Wish, root_disk: Disk, seed: Disk) -
 
 
 def _add_disk(devices: ET.Element, place: Disk, target: str) -> ET.Element:
-    disk = ET.SubElement(devices, "disk", {"type": "block" if place.block else "file", "device": "disk"})
+    disk = ET.SubElement(devices, "disk", {"type": _disk_type(place), "device": "disk"})
     # cache=none: the host's page cache would hold the guest's writes, and a live migration over shared storage would
     # lose them. Linux AIO (native) suits block devices; on a sparse file it can block in the submission.
-    options = {"cache": "none", "io": "native" if place.block else "threads", "discard": "unmap"}
+    options = {"cache": "none", "discard": "unmap"}
+    if place.source is None:
+        options["io"] = "native" if place.block else "threads"
     ET.SubElement(disk, "driver", {"name": "qemu", "type": place.format, **options})
-    ET.SubElement(disk, "source", {"dev" if place.block else "file": place.path})
+    _add_source(disk, place)
+    if place.source is not None:
+        _add_backing(disk, place.backing)
     ET.SubElement(disk, "target", {"dev": target, "bus": "virtio"})
     return disk
+
+
+def _disk_type(place: Disk) -> str:
+    if place.source is not None:
+        return "network"
+    return "block" if place.block else "file"
+
+
+def _add_source(parent: ET.Element, place: Disk) -> None:
+    if place.source is None:
+        ET.SubElement(parent, "source", {"dev" if place.block else "file": place.path})
+        return
+    source = ET.SubElement(parent, "source", {"protocol": place.source.protocol, "name": place.path})
+    ET.SubElement(source, "host", {"name": place.source.host})
+
+
+def _add_backing(parent: ET.Element, backing: Disk | None) -> None:
+    """The chain below a disk; an empty element ends it."""
+    if backing is None:
+        ET.SubElement(parent, "backingStore")
+        return
+    element = ET.SubElement(parent, "backingStore", {"type": _disk_type(backing)})
+    ET.SubElement(element, "format", {"type": backing.format})
+    _add_source(element, backing)
+    _add_backing(element, backing.backing)
+
+
+def disk_xml(place: Disk, target: str) -> str:
+    """The XML of one disk, as a copy job or an attachment takes it."""
+    devices = ET.Element("devices")
+    return ET.tostring(_add_disk(devices, place, target), encoding="unicode")
 
 
 def edited(xml: str, wish: Wish) -> str:
@@ -244,13 +297,21 @@ def _set_mark(root: ET.Element, wish: Wish) -> None:
     marked.set("first_boot_data", wish.first_boot.digest)
 
 
-def volume_xml(name: str, size: int, fmt: str, pool_type: str | None, image: Image | None = None) -> str:
-    """The XML of a new volume of `size` bytes; with `image` it is a linked clone of it."""
+def volume_xml(name: str, size: int, fmt: str | None, image: Image | None = None, *, owner: int | None = None) -> str:
+    """The XML of a new volume of `size` bytes; with `image` it is a linked clone of it. `owner`: its user and group.
+
+    `fmt` is None where a volume is a block device.
+    """
     volume = ET.Element("volume")
     ET.SubElement(volume, "name").text = name
     ET.SubElement(volume, "capacity", {"unit": "bytes"}).text = str(size)
-    if pool_type not in BLOCK_POOLS:
-        ET.SubElement(ET.SubElement(volume, "target"), "format", {"type": fmt})
+    target = ET.SubElement(volume, "target")
+    if fmt is not None:
+        ET.SubElement(target, "format", {"type": fmt})
+    if owner is not None:
+        rights = ET.SubElement(target, "permissions")
+        for tag, value in (("mode", "0600"), ("owner", str(owner)), ("group", str(owner))):
+            ET.SubElement(rights, tag).text = value
     if image is not None:
         backing = ET.SubElement(volume, "backingStore")
         ET.SubElement(backing, "path").text = image.path
@@ -260,16 +321,24 @@ def volume_xml(name: str, size: int, fmt: str, pool_type: str | None, image: Ima
 
 
 def read_volume(xml: str) -> Image:
-    """Path, format and virtual size of a volume, from its XML; a volume without a format is raw."""
+    """Path, format and virtual size of a volume, from its XML; what QEMU has no format for (an ISO) is raw to it."""
     root = ET.fromstring(xml)
     fmt = root.find("target/format")
     capacity = root.find("capacity")
     size = 0
     if capacity is not None and capacity.text:
         size = int(capacity.text) * _UNITS.get(capacity.get("unit", "bytes"), 1)
+    kind = "raw" if fmt is None else fmt.get("type", "raw")
     return Image(
-        path=root.findtext("target/path", ""), format="raw" if fmt is None else fmt.get("type", "raw"), bytes=size
+        path=root.findtext("target/path", ""),
+        format=kind if kind in ("qcow2", "vmdk", "vdi", "qed") else "raw",
+        bytes=size,
     )
+
+
+def backing_path(xml: str) -> str | None:
+    """What a volume is a linked clone of, from its XML: the path of its backing file, or None."""
+    return ET.fromstring(xml).findtext("backingStore/path")
 
 
 def read_pool(xml: str) -> tuple[str, str]:

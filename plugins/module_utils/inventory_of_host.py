@@ -8,7 +8,13 @@ from typing import Any
 
 from ansible_collections.croft.infra.plugins.module_utils import domain_xml
 from ansible_collections.croft.infra.plugins.module_utils.capacity import in_gib
-from ansible_collections.croft.infra.plugins.module_utils.libvirt_connection import DOMAIN_STATES, bindings
+from ansible_collections.croft.infra.plugins.module_utils.libvirt_connection import (
+    DOMAIN_STATES,
+    LibvirtFailedError,
+    bindings,
+)
+from ansible_collections.croft.infra.plugins.module_utils.open_stores import Stores
+from ansible_collections.croft.infra.plugins.module_utils.store import Store
 
 
 def version(conn: Any) -> str:
@@ -37,7 +43,7 @@ def pools(conn: Any) -> list[dict[str, Any]]:
     return found
 
 
-def virtual_machines(conn: Any) -> list[dict[str, Any]]:
+def virtual_machines(conn: Any, stores: Stores) -> list[dict[str, Any]]:
     """Every VM; of a running one the vCPUs and memory that it has now, of others those that it would start with."""
     found = []
     for domain in sorted(conn.listAllDomains(0), key=lambda domain: domain.name()):
@@ -48,7 +54,7 @@ def virtual_machines(conn: Any) -> list[dict[str, Any]]:
                 "uuid": about.uuid,
                 "vcpus": about.fields.vcpus,
                 "memory_mib": about.fields.memory_mib,
-                "disk_gib": in_gib(sum(_disk_bytes(conn, domain, disk) for disk in about.disks)),
+                "disk_gib": in_gib(sum(_disk_bytes(stores, domain, disk) for disk in about.disks)),
                 "state": DOMAIN_STATES.get(domain.state(0)[0], "unknown"),
                 "autostart": bool(domain.autostart()) if domain.isPersistent() else False,
                 "managed": about.managed,
@@ -57,16 +63,29 @@ def virtual_machines(conn: Any) -> list[dict[str, Any]]:
     return found
 
 
-def _disk_bytes(conn: Any, domain: Any, disk: tuple[str, str, bool]) -> int:
+def _disk_bytes(stores: Stores, domain: Any, disk: tuple[str, str, bool]) -> int:
     """The virtual size of a disk that the guest can write to; 0 when nobody can tell (its storage is not there)."""
     target, path, read_only = disk
     if read_only:
         return 0
-    error = bindings().libvirtError
     try:
-        return int(conn.storageVolLookupByPath(path).info()[1])
-    except error:
-        try:
-            return int(domain.blockInfo(target, 0)[0])
-        except error:
-            return 0
+        volume = stores.volume_at(path)
+    except LibvirtFailedError:
+        volume = None
+    try:
+        return int(volume.info()[1] if volume is not None else domain.blockInfo(target, 0)[0])
+    except bindings().libvirtError:
+        return 0
+
+
+def pool_size(stores: Stores, wanted: Store) -> tuple[float, float] | None:
+    """(size, free) in GiB of a store's pool; None when it is not there or not active, or its server does not answer."""
+    try:
+        pool = stores.open(wanted).pool
+        if pool is None or not pool.isActive():
+            return None
+        pool.refresh(0)
+        _state, capacity, _allocation, available = pool.info()
+    except (LibvirtFailedError, bindings().libvirtError):
+        return None
+    return in_gib(capacity), in_gib(available)

@@ -83,6 +83,7 @@ def complete(pool: Mapping[str, Any]) -> dict[str, Any]:
         "filesystem": pool.get("filesystem") or "ext4",
         "label": label_of(pool["name"]),
         "volume_group": group,
+        "owner": str(pool.get("owner") or "root"),
     }
 
 

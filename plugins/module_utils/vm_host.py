@@ -27,8 +27,7 @@ from ansible_collections.croft.infra.plugins.module_utils.domain import (
     seed_volume,
 )
 from ansible_collections.croft.infra.plugins.module_utils.libvirt_connection import DOMAIN_STATES, bindings, words
-
-_CHUNK = 256 * 1024
+from ansible_collections.croft.infra.plugins.module_utils.open_stores import Stores, read, write
 
 
 class StepError(Exception):
@@ -41,19 +40,19 @@ class StepError(Exception):
 
 
 class VmHost:
-    """One host's VMs in one storage pool, over an open libvirt connection.
+    """One host's VMs, new ones in one store, over open libvirt connections.
 
     `sleep` is called between two looks at a guest that shuts down.
     """
 
-    def __init__(self, conn: Any, pool: str, sleep: Callable[[float], None] = time.sleep) -> None:
-        self.conn = conn
+    def __init__(self, stores: Stores, sleep: Callable[[float], None] = time.sleep) -> None:
+        self.conn = stores.conn
+        self.stores = stores
         self.lv = bindings()
         self._sleep = sleep
-        self.pool = self._find_pool(pool)
-        self.pool_type, self.pool_path = None, ""
-        if self.pool is not None:
-            self.pool_type, self.pool_path = domain_xml.read_pool(self.pool.XMLDesc(0))
+        self.store = stores.main
+        self.pool = self.store.pool
+        self.pool_type, self.pool_path = self.store.type, self.store.path
         self.images: dict[str, Image] = {}
 
     # What is there
@@ -92,9 +91,6 @@ class VmHost:
         # Secure: else passwords that someone set would be lost when the XML is defined again.
         return int(self.lv.VIR_DOMAIN_XML_INACTIVE | self.lv.VIR_DOMAIN_XML_SECURE)
 
-    def _find_pool(self, name: str) -> Any:
-        return next((pool for pool in self.conn.listAllStoragePools(0) if pool.name() == name), None)
-
     def _refresh(self) -> None:
         """Let libvirt see files that were put into the pool's directory behind its back."""
         try:
@@ -116,11 +112,11 @@ class VmHost:
         live = domain_xml.describe(domain.XMLDesc(0)).fields if domain.isActive() else None
         disk_path = about.disk_path(domain_xml.ROOT_TARGET)
         seed_path = about.disk_path(domain_xml.SEED_TARGET)
-        disk = self.volume_at(disk_path)
+        disk = self.stores.volume_at(disk_path)
         seed_state = "detached"
         if seed_path is not None:
-            here = seed_path == f"{self.pool_path}/{seed_volume(about.name)}"
-            seed_state = "attached" if self.volume_at(seed_path) is not None else "missing" if here else "lost"
+            here = seed_path == self.store.location(seed_volume(about.name))
+            seed_state = "attached" if self.stores.volume_at(seed_path) is not None else "missing" if here else "lost"
         return Domain(
             uuid=about.uuid,
             managed=about.managed,
@@ -138,18 +134,9 @@ class VmHost:
         root, first = root_volume(wish.name, self.pool_type), seed_volume(wish.name)
         mark = "absent"
         if first in volumes:
-            mark = seed.read_mark(self.read(self.pool.storageVolLookupByName(first), seed.MARK_BYTES), wish.uuid)
+            mark = seed.read_mark(read(self.pool.storageVolLookupByName(first), seed.MARK_BYTES), wish.uuid)
         size = int(self.pool.storageVolLookupByName(root).info()[1]) if root in volumes else None
         return Actual(root_bytes=size, seed=mark)
-
-    def volume_at(self, path: str | None) -> Any:
-        """The volume at a path in any active pool, or None."""
-        if path is None:
-            return None
-        try:
-            return self.conn.storageVolLookupByPath(path)
-        except self.lv.libvirtError:
-            return None
 
     # Carrying out
 
@@ -186,23 +173,6 @@ class VmHost:
             raise StepError(
                 late[0][0], late[0][1], f"still running {patience} s after it was asked to stop: {others}", []
             )
-
-    def read(self, volume: Any, length: int) -> bytes:
-        stream = self.conn.newStream(0)
-        volume.download(stream, 0, length, 0)
-        data = b""
-        while chunk := stream.recv(_CHUNK):
-            data += chunk
-        stream.finish()
-        return data
-
-    def write(self, volume: Any, data: bytes) -> None:
-        stream = self.conn.newStream(0)
-        volume.upload(stream, 0, len(data), 0)
-        sent = 0
-        while sent < len(data):
-            sent += stream.send(data[sent : sent + _CHUNK])
-        stream.finish()
 
 
 class _Work:
@@ -255,18 +225,19 @@ class _Work:
         volume = self._seed_volume(len(data))
         if volume.info()[1] < len(data):
             volume.resize(len(data), 0)
-        self._host.write(volume, data)
+        write(volume, data)
 
     def _seed_volume(self, size: int) -> Any:
         """The volume for the first-boot data: the domain's, wherever it lies, else one of the pool, made if need be."""
         if self._actual.domain is not None and self._actual.domain.seed == "attached":
             xml = self.conn.lookupByName(self._wish.name).XMLDesc(self._host.config_flags())
-            return self._host.volume_at(domain_xml.describe(xml).disk_path(domain_xml.SEED_TARGET))
+            return self._host.stores.volume_at(domain_xml.describe(xml).disk_path(domain_xml.SEED_TARGET))
         name = seed_volume(self._wish.name)
         if name in self.pool.listVolumes():
             return self.pool.storageVolLookupByName(name)
         self._made.append(name)
-        return self.pool.createXML(domain_xml.volume_xml(name, size, "raw", self._host.pool_type), 0)
+        fmt = None if self._host.pool_type in BLOCK_POOLS else "raw"
+        return self.pool.createXML(domain_xml.volume_xml(name, size, fmt, owner=self._host.store.owner), 0)
 
     def _recreate_disk(self) -> None:
         self.pool.storageVolLookupByName(self._root()).delete(0)
@@ -275,10 +246,9 @@ class _Work:
     def _create_disk(self) -> None:
         wish, image = self._wish, self._host.images[self._wish.image]
         size = wish.disk_bytes or image.bytes
-        block = self._host.pool_type in BLOCK_POOLS
-        fmt = "raw" if block else "qcow2"
-        backing = image if wish.clone == "linked" else None
-        xml = domain_xml.volume_xml(self._root(), size, fmt, self._host.pool_type, backing)
+        fmt = None if self._host.pool_type in BLOCK_POOLS else "qcow2"
+        backing = self._host.store.backing(image) if wish.clone == "linked" else None
+        xml = domain_xml.volume_xml(self._root(), size, fmt, backing, owner=self._host.store.owner)
         self._made.append(self._root())
         if backing is not None:
             self.pool.createXML(xml, 0)
@@ -287,7 +257,7 @@ class _Work:
             if made.info()[1] < size:
                 made.resize(size, 0)
         seed_disk = self.pool.storageVolLookupByName(seed_volume(wish.name))
-        self._host.write(seed_disk, seed.mark(wish.uuid, ready=True))
+        write(seed_disk, seed.mark(wish.uuid, ready=True))
 
     def _grow_disk(self) -> None:
         size = self._wish.disk_bytes
@@ -298,16 +268,12 @@ class _Work:
         if domain.isActive():
             domain.blockResize(domain_xml.ROOT_TARGET, size, self._host.lv.VIR_DOMAIN_BLOCK_RESIZE_BYTES)
         else:
-            self._host.volume_at(self._actual.domain.disk_path).resize(size, 0)
+            self._host.stores.volume_at(self._actual.domain.disk_path).resize(size, 0)
 
     def _define(self) -> None:
-        block = self._host.pool_type in BLOCK_POOLS
-        root = self.pool.storageVolLookupByName(self._root())
-        first = self.pool.storageVolLookupByName(seed_volume(self._wish.name))
-        disk = domain_xml.Disk(root.path(), "raw" if block else "qcow2", block)
-        self.conn.defineXML(
-            domain_xml.domain_xml(self._wish, self._arch, disk, domain_xml.Disk(first.path(), "raw", block))
-        )
+        store = self._host.store
+        root, first = store.disk(self._root()), store.disk(seed_volume(self._wish.name))
+        self.conn.defineXML(domain_xml.domain_xml(self._wish, self._arch, root, first))
 
     def _redefine(self) -> None:
         domain = self.conn.lookupByName(self._wish.name)

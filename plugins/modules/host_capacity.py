@@ -19,10 +19,16 @@ options:
   pool:
     description: The libvirt storage pool whose size is the host's disk capacity.
     type: str
+    default: ""
   pool_path:
     description: The directory of that pool; the size of its file system counts as long as the pool is not there.
     type: path
     default: /var/lib/libvirt/images
+  nfs_pools:
+    description: NFS pools of the deployment, as M(croft.infra.virtual_machines) takes them.
+    type: list
+    elements: dict
+    default: []
   uri:
     description: The libvirt connection.
     type: str
@@ -42,7 +48,8 @@ EXAMPLES = r"""
 RETURN = r"""
 capacity:
   description: >-
-    The host's hardware, counted over all sockets; disk_gib and disk_free_gib are of the pool's file system.
+    The host's hardware, counted over all sockets; disk_gib and disk_free_gib are of the pool's file system, null when
+    its server does not answer.
   returned: success
   type: dict
   sample:
@@ -81,38 +88,42 @@ from ansible_collections.croft.infra.plugins.module_utils.libvirt_connection imp
     DEFAULT_URI,
     LibvirtFailedError,
     LibvirtMissingError,
-    connection,
 )
+from ansible_collections.croft.infra.plugins.module_utils.open_stores import opened
+from ansible_collections.croft.infra.plugins.module_utils.store import NFS_POOLS, Store, host_stores
 
 
-def read_libvirt(uri: str) -> dict[str, Any]:
-    """Pools, VMs and version; without libvirt empty lists and the reason."""
+def read_libvirt(uri: str, main: Store, others: list[Store]) -> dict[str, Any]:
+    """Pools, VMs, version and the size of the main store; without libvirt empty lists and the reason."""
     try:
-        with connection(uri) as conn:
+        with opened(uri, Store(main.pool, uri), others) as stores:
             return {
-                "pools": inventory_of_host.pools(conn),
-                "virtual_machines": inventory_of_host.virtual_machines(conn),
-                "libvirt": {"available": True, "version": inventory_of_host.version(conn), "reason": None},
+                "pools": inventory_of_host.pools(stores.conn),
+                "virtual_machines": inventory_of_host.virtual_machines(stores.conn, stores),
+                "libvirt": {"available": True, "version": inventory_of_host.version(stores.conn), "reason": None},
+                "size": inventory_of_host.pool_size(stores, main),
             }
     except (LibvirtMissingError, LibvirtFailedError) as error:
         about = {"available": False, "version": None, "reason": str(error)}
-        return {"pools": [], "virtual_machines": [], "libvirt": about}
+        return {"pools": [], "virtual_machines": [], "libvirt": about, "size": None}
 
 
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
-            "pool": {"type": "str"},
+            "pool": {"type": "str", "default": ""},
             "pool_path": {"type": "path", "default": "/var/lib/libvirt/images"},
+            "nfs_pools": NFS_POOLS,
             "uri": {"type": "str", "default": DEFAULT_URI},
         },
         supports_check_mode=True,
     )
-    found = read_libvirt(module.params["uri"])
-    pool = next((pool for pool in found["pools"] if pool["name"] == module.params["pool"] and pool["active"]), None)
-    size, free = (
-        file_system(module.params["pool_path"]) if pool is None else (pool["capacity_gib"], pool["available_gib"])
-    )
+    given = module.params
+    store, others = host_stores(given["pool"], given["nfs_pools"], given["uri"])
+    found = read_libvirt(given["uri"], store, others)
+    # Of a server that does not answer yet nothing is known; of a pool of the host the file system that it will be on.
+    unknown = (None, None) if any(pool["name"] == given["pool"] for pool in given["nfs_pools"]) else None
+    size, free = found.pop("size") or unknown or file_system(given["pool_path"])
     module.exit_json(changed=False, capacity={**read_capacity(), "disk_gib": size, "disk_free_gib": free}, **found)
 
 

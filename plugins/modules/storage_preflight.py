@@ -44,7 +44,7 @@ pools:
   elements: dict
   sample:
     - {name: croft, type: dir, path: /var/lib/croft/pool, device: /dev/sdb, devices: [/dev/sdb], filesystem: ext4,
-       label: croft-croft, volume_group: croft}
+       label: croft-croft, volume_group: croft, owner: root}
 libvirt:
   description: Whether libvirt is there to be told of pools.
   returned: success

@@ -38,6 +38,19 @@ options:
     description: The libvirt storage pool of the disks and the image; of type dir, fs, netfs or logical.
     type: str
     default: default
+  nfs_pools:
+    description:
+      - NFS pools of the deployment. One whose O(nfs_pools[].client) is C(libnfs), or C(auto) on a kernel without an
+        NFS client, is reached by QEMU itself, its volumes are made by the server's libvirt.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      name: {description: The pool's name., type: str, required: true}
+      server: {description: Address or name of the server., type: str, required: true}
+      path: {description: The directory that the server exports., type: path, required: true}
+      client: {description: Who speaks NFS., type: str, choices: [auto, mount, libnfs], default: auto}
+      owner: {description: User and group that the server makes of everybody., type: int, default: 64055}
   image:
     description: The golden image of VMs that name none, a volume of O(pool).
     type: str
@@ -133,14 +146,16 @@ from ansible_collections.croft.infra.plugins.module_utils.libvirt_connection imp
     DEFAULT_URI,
     LibvirtFailedError,
     LibvirtMissingError,
-    connection,
 )
+from ansible_collections.croft.infra.plugins.module_utils.open_stores import opened
+from ansible_collections.croft.infra.plugins.module_utils.store import NFS_POOLS, host_stores
 from ansible_collections.croft.infra.plugins.module_utils.vm_host import StepError, VmHost
 from ansible_collections.croft.infra.plugins.module_utils.wishes import Defaults, read_wishes
 
 ARGUMENTS = {
     "virtual_machines": {"type": "list", "elements": "raw", "required": True},
     "pool": {"type": "str", "default": "default"},
+    "nfs_pools": NFS_POOLS,
     "image": {"type": "str"},
     "network": {"type": "str", "default": "default"},
     "accelerator": {"type": "str", "choices": ["kvm", "tcg"], "default": "kvm"},
@@ -210,8 +225,9 @@ def main() -> None:
     wishes, problems = read_wishes(module.params["virtual_machines"], Defaults(**given))
     refuse(module, problems)
     try:
-        with connection(module.params["uri"]) as conn:
-            run(module, wishes, VmHost(conn, module.params["pool"]), None)
+        uri = module.params["uri"]
+        with opened(uri, *host_stores(module.params["pool"], module.params["nfs_pools"], uri)) as stores:
+            run(module, wishes, VmHost(stores), None)
     except LibvirtMissingError as error:
         if not module.check_mode:
             module.fail_json(msg=f"{error}; nothing was changed")

@@ -174,11 +174,11 @@ def test_an_edit_to_what_is_there_changes_nothing() -> None:
 
 def test_volumes() -> None:
     image = Image("/p/base.qcow2", "qcow2", 5)
-    root = ET.fromstring(volume_xml("a.qcow2", 1024, "qcow2", "dir", image))
+    root = ET.fromstring(volume_xml("a.qcow2", 1024, "qcow2", image))
     assert (root.findtext("name"), root.findtext("capacity")) == ("a.qcow2", "1024")
     assert root.findtext("backingStore/path") == "/p/base.qcow2"
     assert root.find("backingStore/format").get("type") == "qcow2"  # type: ignore[union-attr]
-    assert ET.fromstring(volume_xml("a.raw", 1, "raw", "logical")).find("target") is None
+    assert ET.fromstring(volume_xml("a.raw", 1, None)).find("target/format") is None
 
 
 def test_a_volume_and_a_pool_are_read() -> None:

@@ -95,5 +95,6 @@ def test_defaults_are_filled_in() -> None:
         "filesystem": "ext4",
         "label": "croft-p",
         "volume_group": "p",
+        "owner": "root",
     }
     assert complete(LVM)["path"] == "/dev/vg0"

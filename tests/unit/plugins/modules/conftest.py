@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.testing import patch_module_args
-from ansible_collections.croft.infra.plugins.module_utils import domain_xml, seed, vm_host
+from ansible_collections.croft.infra.plugins.module_utils import domain_xml, seed, store, vm_host
 
 # libvirt's bindings come with the distribution's Python only. Last, so that nothing else is taken from there.
 sys.path.append("/usr/lib/python3/dist-packages")
@@ -41,7 +41,7 @@ def volumes(monkeypatch: pytest.MonkeyPatch) -> Volumes:
     kept = Volumes()
     real_info = libvirt.virStorageVol.info
 
-    def write(_host: Any, volume: Any, data: bytes) -> None:
+    def write(volume: Any, data: bytes) -> None:
         kept.data[volume.path()] = data + kept.data.get(volume.path(), b"")[len(data) :]
 
     def info(volume: Any) -> list[int]:
@@ -57,8 +57,8 @@ def volumes(monkeypatch: pytest.MonkeyPatch) -> Volumes:
         kept.sizes[domain_xml.describe(domain.XMLDesc(0)).disk_path(target)] = size
         return 0
 
-    monkeypatch.setattr(vm_host.VmHost, "write", write)
-    monkeypatch.setattr(vm_host.VmHost, "read", lambda _host, volume, size: kept.data.get(volume.path(), b"")[:size])
+    monkeypatch.setattr(vm_host, "write", write)
+    monkeypatch.setattr(vm_host, "read", lambda volume, size: kept.data.get(volume.path(), b"")[:size])
     monkeypatch.setattr(libvirt.virStorageVol, "info", info)
     monkeypatch.setattr(libvirt.virStorageVol, "resize", resize)
     monkeypatch.setattr(libvirt.virDomain, "blockResize", block_resize)
@@ -79,7 +79,7 @@ def conn(volumes: Volumes, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         domain.undefine()
     for volume in opened.storagePoolLookupByName(POOL).listAllVolumes():
         volume.delete()
-    opened.storagePoolLookupByName(POOL).createXML(domain_xml.volume_xml(IMAGE, 64 * MIB, "qcow2", "dir"), 0)
+    opened.storagePoolLookupByName(POOL).createXML(domain_xml.volume_xml(IMAGE, 64 * MIB, "qcow2"), 0)
     yield opened
     opened.close()
 

@@ -45,7 +45,7 @@ def apply(conn: Any, run_module: Callable[..., Outcome]) -> Apply:
 
 def make_volume(conn: Any, name: str, size: int) -> None:
     """A volume that somebody else made."""
-    conn.storagePoolLookupByName(POOL).createXML(domain_xml.volume_xml(name, size, "qcow2", "dir"), 0)
+    conn.storagePoolLookupByName(POOL).createXML(domain_xml.volume_xml(name, size, "qcow2"), 0)
 
 
 def snapshot(conn: Any) -> dict[str, Any]:

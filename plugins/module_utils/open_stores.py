@@ -1,0 +1,128 @@
+# Copyright: the croft contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Storage pools that are open: their volumes, and how QEMU on this host reaches them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from pathlib import PurePosixPath
+from typing import Any
+
+from ansible_collections.croft.infra.plugins.module_utils import domain_xml
+from ansible_collections.croft.infra.plugins.module_utils.domain import BLOCK_POOLS, Image
+from ansible_collections.croft.infra.plugins.module_utils.libvirt_connection import bindings, connection
+from ansible_collections.croft.infra.plugins.module_utils.store import Store
+
+_CHUNK = 256 * 1024
+
+
+class OpenStore:
+    """A store and the connection to the libvirt that has its pool; ``pool`` is None where that has no such pool."""
+
+    def __init__(self, conn: Any, store: Store) -> None:
+        self.source = store.source
+        self.owner = None if store.source is None else store.source.owner
+        self.pool: Any = next((pool for pool in conn.listAllStoragePools(0) if pool.name() == store.pool), None)
+        self.type: str | None = None
+        self.path = ""
+        if self.pool is not None:
+            self.type, self.path = domain_xml.read_pool(self.pool.XMLDesc(0))
+
+    def location(self, volume: str) -> str:
+        """Where a domain's description says that the volume is."""
+        return f"{self.path}/{volume}" if self.source is None else self.source.location(volume)
+
+    def volume_at(self, location: str) -> Any:
+        """The volume that a domain's description names, or None when it is not in this pool."""
+        name = PurePosixPath(location).name
+        if self.pool is None or location != self.location(name):
+            return None
+        try:
+            return self.pool.storageVolLookupByName(name)
+        except bindings().libvirtError:
+            return None
+
+    def backing(self, image: Image) -> Image:
+        """The image as a linked clone names it: beside itself where hosts and server know it by different paths."""
+        return image if self.source is None else replace(image, path=PurePosixPath(image.path).name)
+
+    def disk(self, volume: str) -> domain_xml.Disk:
+        """A volume as a domain's disk."""
+        found = self.pool.storageVolLookupByName(volume)
+        xml = found.XMLDesc(0)
+        about = domain_xml.read_volume(xml)
+        if self.source is None:
+            return domain_xml.Disk(found.path(), about.format, self.type in BLOCK_POOLS)
+        parent = domain_xml.backing_path(xml)
+        backing = None if parent is None else self.disk(PurePosixPath(parent).name)
+        return domain_xml.Disk(self.source.path(volume), about.format, source=self.source, backing=backing)
+
+
+class Stores:
+    """The store for new disks, and whatever else the disks of this host's VMs may be in."""
+
+    def __init__(self, conn: Any, main: OpenStore, others: Sequence[Store], stack: ExitStack) -> None:
+        self.conn = conn
+        self.main = main
+        self._others = others
+        self._open: dict[Store, OpenStore] = {}
+        self._stack = stack
+
+    def volume_at(self, location: str | None) -> Any:
+        """The volume at a path in any active pool of the host, or at a URL in a pool of a server; None: not there.
+
+        Raises LibvirtFailedError when that server's libvirt does not answer.
+        """
+        if location is None:
+            return None
+        if "://" not in location:
+            try:
+                return self.conn.storageVolLookupByPath(location)
+            except bindings().libvirtError:
+                return None
+        found = self.main.volume_at(location)
+        for other in self._others:
+            if found is None and other.source is not None and location.startswith(other.source.location("")):
+                found = self.open(other).volume_at(location)
+        return found
+
+    def open(self, store: Store) -> OpenStore:
+        """A store, opened at its first use."""
+        if store not in self._open:
+            self._open[store] = OpenStore(self._stack.enter_context(connection(store.uri)), store)
+        return self._open[store]
+
+
+@contextmanager
+def opened(uri: str, main: Store, others: Sequence[Store]) -> Iterator[Stores]:
+    """The host's libvirt and the libvirt that has the main store, closed at the end.
+
+    Raises LibvirtMissingError or LibvirtFailedError.
+    """
+    with ExitStack() as stack:
+        conn = stack.enter_context(connection(uri))
+        there = conn if main.uri == uri else stack.enter_context(connection(main.uri))
+        yield Stores(conn, OpenStore(there, main), [other for other in others if other != main], stack)
+
+
+def read(volume: Any, length: int) -> bytes:
+    """The first bytes of a volume."""
+    stream = volume.connect().newStream(0)
+    volume.download(stream, 0, length, 0)
+    data = b""
+    while chunk := stream.recv(_CHUNK):
+        data += chunk
+    stream.finish()
+    return data
+
+
+def write(volume: Any, data: bytes) -> None:
+    """Write over the beginning of a volume."""
+    stream = volume.connect().newStream(0)
+    volume.upload(stream, 0, len(data), 0)
+    sent = 0
+    while sent < len(data):
+        sent += stream.send(data[sent : sent + _CHUNK])
+    stream.finish()
