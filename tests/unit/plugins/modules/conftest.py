@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.testing import patch_module_args
-from ansible_collections.croft.infra.plugins.module_utils import domain_xml, seed, store, vm_host
+from ansible_collections.croft.infra.plugins.module_utils import domain_xml, seed, vm_host
 
 # libvirt's bindings come with the distribution's Python only. Last, so that nothing else is taken from there.
 sys.path.append("/usr/lib/python3/dist-packages")

@@ -1,0 +1,142 @@
+#!/usr/bin/python
+# Copyright: the croft contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Adapter: the decisions are in module_utils/migration.py, the hands in module_utils/migrator.py."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: live_migration
+short_description: Move running VMs of this host to other hosts, several at a time
+version_added: "0.1.0"
+author: [the croft contributors (@croft)]
+description:
+  - Moves VMs while they run, over TLS. What speaks against a move - the target, its networks, its CPU, the place for
+    disks - is found first, of all moves, and reported in one failure before anything moves.
+  - A migration that fails leaves the VM running at its source, and the others go on; the module fails at the end and
+    says why for each.
+  - Where disks are local to the host they are copied as well when O(copy_disks) says so. Only what differs from the
+    golden image is copied when the target has that image. The source's volumes are removed when the VM runs at the
+    target.
+  - On the way the number of MiB left is shown.
+options:
+  moves:
+    description: The VMs, each with the C(name) of the VM, the C(target) host and the C(address) of its libvirt.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      name: {description: The VM., type: str, required: true}
+      target: {description: The name of the target host., type: str, required: true}
+      address:
+        description: Where the target's libvirt is reached; it must stand in the target's certificate.
+        type: str
+        required: true
+  copy_disks:
+    description: Whether local disks are copied to the target.
+    type: bool
+    default: false
+  parallel:
+    description: How many move at once.
+    type: int
+    default: 2
+  bandwidth_mib:
+    description: The most that one migration sends, in MiB/s; no limit by default.
+    type: int
+  downtime_ms:
+    description: How long a guest may stand still at the end, in milliseconds; QEMU's own limit (300) by default.
+    type: int
+  mode:
+    description:
+      - What is done about a guest that writes faster than the network carries. C(precopy) tries on until O(timeout),
+        C(auto_converge) slows its CPUs down, C(post_copy) lets it run at the target and fetches the rest; a network
+        that fails then loses the guest.
+    type: str
+    choices: [precopy, auto_converge, post_copy]
+    default: precopy
+  timeout:
+    description: Seconds after which a migration is given up; the VM stays where it was.
+    type: int
+    default: 600
+  uri:
+    description: The libvirt connection.
+    type: str
+    default: qemu:///system
+requirements: [python3-libvirt]
+attributes:
+  check_mode: {support: full, description: Everything is looked at, nothing moves.}
+  diff_mode: {support: none, description: The result tells what moves.}
+"""
+
+EXAMPLES = r"""
+- name: Move two VMs to kvm2
+  croft.infra.live_migration:
+    moves:
+      - {name: web1, target: kvm2, address: 10.0.0.12}
+      - {name: app1, target: kvm2, address: 10.0.0.12}
+    bandwidth_mib: 500
+"""
+
+RETURN = r"""
+migrations:
+  description: How each ended, in the order of O(moves).
+  returned: when moves were begun
+  type: list
+  elements: dict
+  sample:
+    - {name: web1, source: kvm1, target: kvm2, state: done, total_ms: 2217, downtime_ms: 178, transferred_mib: 107}
+    - {name: app1, source: kvm1, target: kvm2, state: failed,
+       reason: "operation aborted: migration job: canceled by client"}
+"""
+
+from contextlib import ExitStack
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.croft.infra.plugins.module_utils import migration
+from ansible_collections.croft.infra.plugins.module_utils.libvirt_connection import (
+    DEFAULT_URI,
+    LibvirtFailedError,
+    LibvirtMissingError,
+    connection,
+)
+from ansible_collections.croft.infra.plugins.module_utils.migration_arguments import ARGUMENTS
+from ansible_collections.croft.infra.plugins.module_utils.migrator import Limits, Migrator
+
+
+def run(module: AnsibleModule, migrator: Migrator) -> None:
+    """Look, refuse or move."""
+    given = module.params
+    moves = [migration.Move(move["name"], move["target"], move["address"]) for move in given["moves"]]
+    seen = migrator.look(moves)
+    problems = migration.problems(moves, seen, copy_disks=given["copy_disks"])
+    if problems:
+        module.fail_json(msg="\n".join(["Nothing was moved:", *problems]), problems=problems)
+    if module.check_mode:
+        module.exit_json(changed=bool(moves), migrations=[])
+    done = migrator.carry_out(moves, seen, given["parallel"])
+    result: dict[str, Any] = {"changed": any(one["state"] == "done" for one in done), "migrations": done}
+    for one in done:
+        if one.get("remark"):
+            module.warn(f"{one['name']}: {one['remark']}")
+    failed = [one for one in done if one["state"] != "done"]
+    if failed:
+        module.fail_json(msg="\n".join(migration.sentence(one) for one in failed), **result)
+    module.exit_json(**result)
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={**ARGUMENTS, "uri": {"type": "str", "default": DEFAULT_URI}}, supports_check_mode=True
+    )
+    given = module.params
+    limits = Limits(given["bandwidth_mib"], given["downtime_ms"], given["timeout"], given["mode"])
+    try:
+        with connection(given["uri"]) as conn, ExitStack() as stack:
+            run(module, Migrator(conn, limits, stack))
+    except (LibvirtMissingError, LibvirtFailedError) as error:
+        module.fail_json(msg=f"{error}; look at what runs where before you go on")
+
+
+if __name__ == "__main__":
+    main()
