@@ -93,6 +93,7 @@ def check_all(inputs: Inputs, placed: Placed) -> tuple[list[Check], list[Finding
         for load in loads:
             measures += rule(load, inputs)
     measures += _failover(inputs, placed)
+    measures += _host_sets(inputs, placed)
     measures += _storage(loads, inputs)
     measures += _affinity(loads, inputs)
     measures = [measure for measure in measures if _level(measure.check, inputs) != "off"]
@@ -404,6 +405,37 @@ def _failover(inputs: Inputs, placed: Placed) -> Iterator[Measure]:
                 f"when {death.host} dies, {restart.name} finds no host ({restart.reason})",
                 _failover_fix(inputs, [by_name[restart.name]]),
             )
+
+
+def _host_sets(inputs: Inputs, placed: Placed) -> Iterator[Measure]:
+    """The deaths of several hosts at once: one measure for each set that is named, one for all that are not."""
+    sets = placed.host_sets
+    if sets is None:
+        return
+    by_name = {vm.name: vm for vm in inputs.virtual_machines}
+    none = Fraction(0)
+    for lost in sets.lost:
+        count = Fraction(len(lost.stranded))
+        open_end = "" if lost.exact else "; not proved: the search met its bound"
+        yield Measure(
+            Check("failover", None, None, "host-sets", count, none, "VMs without a host", True),
+            f"when {' and '.join(lost.hosts)} die, {text.counted(len(lost.stranded), 'HA VM')} find no host (limit 0): "
+            f"{text.listed(lost.stranded)}{open_end}",
+            _failover_fix(inputs, [by_name[name] for name in lost.stranded]),
+        )
+    rest = sets.broken - len(sets.lost)
+    unseen = sets.total - sets.examined if sets.proof == "bound" else 0
+    unsure = [f"{rest} more sets of {sets.size} hosts are not survived"] if rest else []
+    if unseen:
+        unsure.append(
+            f"not proved: {unseen} of {sets.total} sets of {sets.size} hosts were not examined, "
+            f"only the {sets.examined} that lose most memory"
+        )
+    yield Measure(
+        Check("failover", None, None, "host-sets", Fraction(rest + unseen), none, "sets of hosts", bool(unsure)),
+        "; ".join(unsure),
+        "add hosts or free room, until each host has slots for its share; or lower host_failures_tolerated",
+    )
 
 
 def _failover_fix(inputs: Inputs, stranded: Sequence[VirtualMachine]) -> str:

@@ -23,7 +23,14 @@ from ansible_collections.croft.infra.plugins.plugin_utils.sizing.model import (
     Restart,
     VirtualMachine,
 )
-from ansible_collections.croft.infra.plugins.plugin_utils.sizing.search import Board, Found, complete, flavour, greedy
+from ansible_collections.croft.infra.plugins.plugin_utils.sizing.search import (
+    Board,
+    Found,
+    complete,
+    flavour,
+    greedy,
+    room,
+)
 
 LOCAL_DISK = "its disk is in the local pool of the host that died"
 NO_HA = "ha is false: it is not restarted elsewhere"
@@ -294,7 +301,7 @@ class _Cluster:
                 best = Found([None if h is None else alive[h] for h in found.where], found.complete, False, found.steps)
             if found.complete:
                 return best
-        if any(not set(hosts).difference(dead) for hosts in takers) or not _room(small, items):
+        if any(not set(hosts).difference(dead) for hosts in takers) or not room(small, items):
             return Found(best.where, False, True, best.steps)
         bound = min(self.effort, self.left) // len(alive)
         searched = complete(small, items, by_memory, _tightest, bound)
@@ -375,23 +382,6 @@ class _Cluster:
 def _tightest(board: Board, item: Demand, host: int) -> tuple[object, ...]:
     top = board.ceilings[host]
     return (top.memory - board.memory[host] - item.memory, top.vcpus - board.vcpus[host] - item.vcpus, host)
-
-
-def _room(board: Board, items: Sequence[Demand]) -> bool:
-    """Whether the sums fit at all: less room than demand proves that no arrangement exists."""
-    room = [0, 0, 0, 0]
-    for host, top in enumerate(board.ceilings):
-        room[0] += max(top.vcpus - board.vcpus[host], 0)
-        room[1] += max(top.memory - board.memory[host], 0)
-        room[2] += max(top.disk_mib - board.disk_mib[host], 0)
-        room[3] += max(top.vms - board.vms[host], 0)
-    needs = (
-        sum(item.vcpus for item in items),
-        sum(item.memory for item in items),
-        sum(item.disk_mib for item in items),
-        sum(item.vms for item in items),
-    )
-    return all(need <= left for need, left in zip(needs, room, strict=True))
 
 
 def shortfalls(board: Board, item: Demand, host: int, inputs: Inputs) -> list[Shortfall]:

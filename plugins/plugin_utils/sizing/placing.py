@@ -37,12 +37,14 @@ from ansible_collections.croft.infra.plugins.plugin_utils.sizing.model import (
     VirtualMachine,
 )
 from ansible_collections.croft.infra.plugins.plugin_utils.sizing.search import (
+    DEEPEST,
     Board,
     Found,
     Preference,
     complete,
     flavour,
     greedy,
+    room,
 )
 
 # Work that one search may do before it says that it stopped: hosts times placements tried. About a second.
@@ -289,6 +291,9 @@ class _Chooser:
 
     def _search(self, chosen: Sequence[int], prefer: Preference, *, survive: bool) -> Found:
         """The complete search over these items, its answer in the places of all items."""
+        if len(chosen) > DEEPEST:
+            # More than the search goes down to; only the sums may still prove that there is no place.
+            return Found([None] * len(self.items), False, not room(self.board, [self.items[i] for i in chosen]))
         names = self.inputs.hosts
         ha = sum(vm.ha for vm in self.inputs.virtual_machines)
         items = [self.items[i] for i in chosen]

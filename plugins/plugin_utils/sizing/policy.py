@@ -259,7 +259,7 @@ def _parse_option(rule: str, key: str, value: Any, where: str, problems: Problem
     elif key == "workloads":
         parsed = _parse_workloads(value, where, problems)
     elif key == "host_failures_tolerated":
-        parsed = as_whole(value, where, problems, "hosts", least=0, most=1)
+        parsed = as_whole(value, where, problems, "hosts", least=0)
     elif key == "replicas":
         parsed = as_whole(value, where, problems, "copies", least=1)
     elif key in ("min", "max", "qemu_overhead_mib", "osd_memory_mib"):

@@ -293,3 +293,20 @@ def _distinct(run: _Run, item: Demand, *, by_state: bool) -> list[int]:
             tried.add(state)
         chosen.append(host)
     return chosen
+
+
+def room(board: Board, items: Sequence[Demand]) -> bool:
+    """Whether the sums fit at all: less room than demand proves that no arrangement exists."""
+    left = [0, 0, 0, 0]
+    for host, top in enumerate(board.ceilings):
+        left[0] += max(top.vcpus - board.vcpus[host], 0)
+        left[1] += max(top.memory - board.memory[host], 0)
+        left[2] += max(top.disk_mib - board.disk_mib[host], 0)
+        left[3] += max(top.vms - board.vms[host], 0)
+    needs = (
+        sum(item.vcpus for item in items),
+        sum(item.memory for item in items),
+        sum(item.disk_mib for item in items),
+        sum(item.vms for item in items),
+    )
+    return all(need <= have for need, have in zip(needs, left, strict=True))

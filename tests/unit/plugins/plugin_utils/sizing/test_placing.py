@@ -174,8 +174,17 @@ def test_more_vms_than_the_search_takes_still_gives_a_plan() -> None:
     vms = [vm(f"v{i:03}") for i in range(500)]
     made = plan(cluster(40), vms)
     assert made["summary"]["placed"] == 400
-    assert made["summary"]["search"] == "stopped"
+    # Ten VMs for each of 40 hosts: the sums alone prove that 100 have no place.
+    assert made["summary"]["search"] == "complete"
     assert made["summary"]["findings"]["deny"] == 100
+
+
+def test_what_neither_the_sums_nor_the_search_decide_is_said_to_be_open() -> None:
+    # One VM of 6000 for each host of 10000: the sums fit (401 * 6000 < 300 * 10000), the VMs do not.
+    vms = [vm(f"v{i:03}", memory_mib=6000) for i in range(401)]
+    made = plan(cluster(300, memory_mib=10000), vms, rules(memory_overcommit={}))
+    assert made["summary"]["placed"] == 300
+    assert made["summary"]["search"] == "stopped"
 
 
 def test_a_refused_database_takes_no_room_unless_it_is_there() -> None:
