@@ -68,6 +68,8 @@ class Failover:
         waivers = [w for w in inputs.policy.waivers if w.rule == "failover" and w.in_force(inputs.today)]
         self.excused_vms = {w.vm for w in waivers if w.vm is not None}
         self.excused_hosts = {w.host for w in waivers if w.host is not None}
+        # Whether there are sets of hosts to ask for beside the single ones.
+        self.several = self.tolerated > 1 and any(host.name not in self.excused_hosts for host in inputs.hosts)
         kept = {w.vm for w in inputs.policy.waivers if w.rule == "affinity" and w.in_force(inputs.today)}
         deny = inputs.policy.level("affinity") == "deny"
         self.groups = {
@@ -92,7 +94,7 @@ class Failover:
                 return False
             survived.append(death)
         self._proved = (dict(where), tuple(survived))
-        return self.tolerated < 2 or self.sets(where, first=True).survived  # noqa: PLR2004
+        return not self.several or self.sets(where, first=True).survived
 
     def _each(self, where: Mapping[str, str | None]) -> Iterator[Death]:
         cluster = _Cluster(self.inputs, self.board, self.effort)
@@ -155,27 +157,28 @@ class Failover:
 
         All sets are survived when the slots suffice for the worst of them (see ``_slots_suffice``): that is a proof for
         any number of sets. Otherwise the sets are examined one by one, those that lose most first; when they are more
-        than ``SETS`` the rest stays open and the answer is no proof. ``first``: stop at the first that is not survived.
+        than ``SETS`` the rest stays open and the answer is no proof. Fewer hosts at once are then survived as well:
+        what restarts beside more others restarts beside fewer. A set with a host whose death has a waiver is not
+        asked. ``first``: stop at the first that is not survived.
         """
         hosts = self.inputs.hosts
-        size = min(self.tolerated, len(hosts))
-        total = comb(len(hosts), size)
+        asks = [h for h, host in enumerate(hosts) if host.name not in self.excused_hosts]
+        size = min(self.tolerated, len(asks))
+        total = comb(len(asks), size)
         by_host = self._by_host(where)
-        asked = {host.name: self._to_restart(by_host[host.name])[0] for host in hosts}
-        if not self.local and self._slots_suffice([asked[host.name] for host in hosts], size):
+        asked = [self._to_restart(by_host[host.name])[0] for host in hosts]
+        if not self.local and self._slots_suffice(asked, size):
             return HostSets(size, total, 0, "slots", (), 0)
         cluster = _Cluster(self.inputs, self.board, self.effort)
         lost: list[LostSet] = []
         broken = 0
         examined = 0
-        heaviest = sorted(range(len(hosts)), key=lambda h: (-sum(i.memory for i in asked[hosts[h].name]), h))
+        heaviest = sorted(asks, key=lambda h: (-sum(item.memory for item in asked[h]), h))
         for dead in combinations(heaviest, size):
             if examined == SETS:
                 break
             examined += 1
             names = tuple(sorted(hosts[h].name for h in dead))
-            if self.excused_hosts.intersection(names):
-                continue
             died = [vm for h in dead for vm in by_host[hosts[h].name]]
             items, excused = self._to_restart(died)
             stranded = [vm.name for vm in died if vm.ha and self.local and vm.name not in self.excused_vms]

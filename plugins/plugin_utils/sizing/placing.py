@@ -127,7 +127,7 @@ def place(inputs: Inputs) -> Placed:
     for item, chosen in zip(items, placed, strict=True):
         for name in item.names:
             where[name] = None if chosen is None else inputs.hosts[chosen].name
-    several = failover.tolerated > 1 and any(vm.ha for vm in inputs.virtual_machines)
+    several = failover.several and any(vm.ha for vm in inputs.virtual_machines)
     return Placed(
         where=where,
         running={name: vm.host for name, vm in current.items()},

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import random
+from itertools import combinations, product
 from typing import Any
 
 import pytest
@@ -229,3 +231,56 @@ def test_more_deaths_than_hosts_are_all_of_them() -> None:
     made = _sets(cluster(1), [vm("a", host="kvm1", ha=True)], **SHARED)
     assert made["failover_sets"]["broken"] == 1
     assert _sets(cluster(2), [vm("a", host="kvm1", ha=True)])["failover_sets"]["survived"] is False
+
+
+def test_a_waived_host_leaves_smaller_sets_to_ask() -> None:
+    # Three may die, but only two of the three hosts are asked: no set of three, one set of two, and it is lost.
+    waiver = {"rule": "failover", "host": "kvm1", "reason": "spare", "owner": "ops", "until": TODAY}
+    policy = rules(
+        failover={"host_failures_tolerated": 3}, memory_overcommit={}, host_overhead={"qemu_overhead_mib": 0}
+    )
+    made = plan(cluster(3, memory_mib=6000), _one_each(3, 3000), {**policy, "waivers": [waiver]}, **SHARED)
+    assert (made["failover_sets"]["hosts_that_die"], made["failover_sets"]["sets"]) == (2, 1)
+    assert made["verdict"] == "refused"
+    every = [{**waiver, "host": f"kvm{i}"} for i in (1, 2, 3)]
+    made = plan(cluster(3, memory_mib=6000), _one_each(3, 3000), {**policy, "waivers": every}, **SHARED)
+    assert "failover_sets" not in made
+    assert made["verdict"] == "admitted"
+
+
+@pytest.mark.parametrize("count", [4, 5])
+@pytest.mark.parametrize("size", [2, 3])
+def test_sets_agree_with_trying_every_way(count: int, size: int) -> None:
+    # Each way to restart each set's VMs is tried; the limits are near what the sets need.
+    for seed in range(12):
+        chance = random.Random(seed)
+        vms = [
+            vm(
+                f"v{i}",
+                memory_mib=chance.choice((1000, 1500, 2000)),
+                host=f"kvm{i % count + 1}",
+                ha=chance.random() < 0.8,
+            )
+            for i in range(count + 2)
+        ]
+        memory = chance.choice((3500, 4000, 4500, 5500))
+        policy = rules(
+            failover={"host_failures_tolerated": size}, memory_overcommit={}, host_overhead={"qemu_overhead_mib": 0}
+        )
+        made = plan(cluster(count, memory_mib=memory), vms, policy, **SHARED)
+        lost = 0
+        for dead in combinations([f"kvm{i + 1}" for i in range(count)], size):
+            alive = {f"kvm{i + 1}": memory for i in range(count) if f"kvm{i + 1}" not in dead}
+            for entry in vms:
+                if entry["host"] in alive:
+                    alive[entry["host"]] -= entry["memory_mib"]
+            moved = [entry["memory_mib"] for entry in vms if entry["host"] in dead and entry["ha"]]
+            lost += not any(
+                all(
+                    left >= sum(m for m, to in zip(moved, way, strict=True) if to == name)
+                    for name, left in alive.items()
+                )
+                for way in product(alive, repeat=len(moved))
+            )
+        sets = made["failover_sets"]
+        assert (sets["broken"], sets["survived"]) == (lost, lost == 0), (seed, sets)
