@@ -150,6 +150,29 @@ class Failover:
             (excused if waived else asked).append(demand(members, self.inputs))
         return asked, excused
 
+    def room_to_restart(self, vms: Sequence[VirtualMachine]) -> bool:
+        """Whether the sums leave any placement of these VMs that survives.
+
+        Each VM that must restart is on a host that lives, whichever hosts die: all of them fit what the hosts take
+        without those that take most. False is a proof that no placement is survived. The board holds what has its place
+        already, and a host that carries more than its ceiling is counted with all of it.
+        """
+        asked, _excused = self._to_restart(vms)
+        board = self.board
+        tops = board.ceilings
+        for need, take in (
+            (sum(item.vcpus for item in asked), [max(t.vcpus, has) for t, has in zip(tops, board.vcpus, strict=True)]),
+            (
+                sum(item.memory for item in asked),
+                [max(t.memory, has) for t, has in zip(tops, board.memory, strict=True)],
+            ),
+            (sum(item.vms for item in asked), [max(t.vms, has) for t, has in zip(tops, board.vms, strict=True)]),
+        ):
+            dying = [n for n, host in zip(take, self.inputs.hosts, strict=True) if host.name not in self.excused_hosts]
+            if need > sum(take) - sum(sorted(dying, reverse=True)[: self.tolerated]):
+                return False
+        return True
+
     # --- several hosts at once ----------------------------------------------------------------------------------------
 
     def sets(self, where: Mapping[str, str | None], *, first: bool = False) -> HostSets:

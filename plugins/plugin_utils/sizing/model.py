@@ -273,6 +273,7 @@ class Plan:
     search: str
     waivers: tuple[tuple[Waiver, str, int], ...] = field(default=())
     host_sets: HostSets | None = None
+    least_hosts: int | None = None
 
     @property
     def admitted(self) -> bool:

@@ -49,6 +49,7 @@ def build_plan(inputs: Inputs) -> Plan:
         search=placed.search,
         waivers=waivers,
         host_sets=placed.host_sets,
+        least_hosts=placed.least_hosts,
     )
 
 
@@ -137,6 +138,7 @@ def to_dict(plan: Plan, differing: Sequence[Mapping[str, Any]] = ()) -> dict[str
             for death in plan.deaths
         ],
         **({} if plan.host_sets is None else {"failover_sets": _host_sets(plan.host_sets)}),
+        **({} if plan.least_hosts is None else {"packing": _packing(plan, plan.least_hosts)}),
         "hosts": {use.host.name: _host(use, plan.inputs) for use in plan.uses},
         "virtual_machines": [{**vm.as_dict(), "host": plan.placements[vm.name]} for vm in plan.inputs.virtual_machines],
         "waivers": [_waiver(waiver, state, used) for waiver, state, used in plan.waivers],
@@ -167,6 +169,11 @@ def _host_sets(sets: HostSets) -> dict[str, Any]:
             for lost in sets.lost
         ],
     }
+
+
+def _packing(plan: Plan, least: int) -> dict[str, Any]:
+    used = sum(bool(use.count) for use in plan.uses)
+    return {"hosts_used": used, "least_hosts": least, "proved_fewest": used == least}
 
 
 def _summary(counts: tuple[int, int, int, int], levels: Sequence[str], search: str) -> dict[str, Any]:

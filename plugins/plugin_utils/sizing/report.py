@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from ansible_collections.croft.infra.plugins.plugin_utils.sizing.terminal import number, sets_line
+from ansible_collections.croft.infra.plugins.plugin_utils.sizing.terminal import number, packing_line, sets_line
 
 MOST_ROWS = 500
 
@@ -163,7 +163,8 @@ def _hosts(plan: Mapping[str, Any]) -> str:
         for host in its["hosts"]
     }
     boxes = [_host(name, host, own.get(name, cpu)) for name, host in list(hosts.items())[:MOST_ROWS]]
-    return f'<h2>Hosts</h2>{key}<div class="hosts">{"".join(boxes)}</div>{_more(len(hosts))}'
+    packed = f"<p>{escape(packing_line(plan['packing']))}.</p>" if "packing" in plan else ""
+    return f'<h2>Hosts</h2>{packed}{key}<div class="hosts">{"".join(boxes)}</div>{_more(len(hosts))}'
 
 
 def _host(name: str, host: Mapping[str, Any], cpu: Mapping[str, Any]) -> str:

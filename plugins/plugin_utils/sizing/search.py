@@ -87,6 +87,12 @@ class Board:
         small.apart = [dict(self.apart[host]) for host in hosts]
         return small
 
+    def under(self, ceilings: Sequence[Ceiling]) -> Board:
+        """A board of the same hosts with what is on them, under other ceilings."""
+        other = self.part(range(len(self.ceilings)))
+        other.ceilings = list(ceilings)
+        return other
+
     def state(self, host: int) -> tuple[object, ...]:
         """Two open hosts of the same state are the same to everything that may go to either."""
         groups = frozenset(group for group, count in self.apart[host].items() if count)

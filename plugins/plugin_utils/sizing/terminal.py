@@ -31,6 +31,8 @@ def render_terminal(plan: Mapping[str, Any], *, refusals: bool = True) -> str:
     parts = [head]
     if plan["hosts"]:
         parts += ["", *_hosts(plan)]
+    if "packing" in plan:
+        parts += ["", packing_line(plan["packing"])]
     if "failover_sets" in plan:
         parts += ["", sets_line(plan["failover_sets"])]
     if plan["virtual_machines"]:
@@ -78,6 +80,17 @@ def _death(death: Mapping[str, Any] | None) -> str:
     if not death["survives"]:
         text += " (refused)" if death["exact"] else " (not proved)"
     return text
+
+
+def packing_line(packing: Mapping[str, Any]) -> str:
+    """How few hosts the VMs are on, and how that is known, in one sentence."""
+    used, least = packing["hosts_used"], packing["least_hosts"]
+    known = (
+        "no placement uses fewer"
+        if packing["proved_fewest"]
+        else f"the sums alone need {least}; fewer is not ruled out"
+    )
+    return f"Packed onto {used} host{'' if used == 1 else 's'} ({known})"
 
 
 def sets_line(sets: Mapping[str, Any]) -> str:

@@ -181,10 +181,13 @@ def test_more_vms_than_the_search_takes_still_gives_a_plan() -> None:
 
 def test_what_neither_the_sums_nor_the_search_decide_is_said_to_be_open() -> None:
     # One VM of 6000 for each host of 10000: the sums fit (401 * 6000 < 300 * 10000), the VMs do not.
-    vms = [vm(f"v{i:03}", memory_mib=6000) for i in range(401)]
+    vms = [vm(f"v{i:03}", memory_mib=6000 + i % 2) for i in range(401)]
     made = plan(cluster(300, memory_mib=10000), vms, rules(memory_overcommit={}))
     assert made["summary"]["placed"] == 300
     assert made["summary"]["search"] == "stopped"
+    alike = [vm(f"v{i:03}", memory_mib=6000) for i in range(401)]
+    made = plan(cluster(300, memory_mib=10000), alike, rules(memory_overcommit={}))
+    assert (made["summary"]["placed"], made["summary"]["search"]) == (300, "complete")
 
 
 def test_a_refused_database_takes_no_room_unless_it_is_there() -> None:
