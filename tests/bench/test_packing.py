@@ -17,7 +17,7 @@ SPARE = 12
 
 
 def test_hosts_used_beside_the_optimum() -> None:
-    """Each case has at most one host more than the optimum; and as many hosts as CP-SAT needs are enough for all VMs."""
+    """At most one host more than the optimum; and as many hosts as CP-SAT needs are enough for all VMs."""
     pytest.importorskip("ortools", reason="CP-SAT is not installed")
     said: Counter[str] = Counter()
     ours = theirs = 0.0

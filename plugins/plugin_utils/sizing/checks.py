@@ -102,7 +102,7 @@ def check_all(inputs: Inputs, placed: Placed) -> tuple[list[Check], list[Finding
     findings += _homeless(inputs, placed, loads)
     findings += _remarks(inputs, placed, loads)
     findings += _waivers(inputs, findings)
-    order = {rule: i for i, rule in enumerate((*inputs.policy.rules, "placement-drift", "waiver"))}
+    order = {rule: i for i, rule in enumerate((*inputs.policy.rules, "placement-drift", "numa", "waiver"))}
     levels = {"deny": 0, "warn": 1, "waived": 2, "info": 3}
     findings.sort(
         key=lambda f: (
@@ -630,6 +630,7 @@ def _remarks(inputs: Inputs, placed: Placed, loads: Sequence[Load]) -> list[Find
             )
         )
     for load in loads:
+        findings += _over_a_node(load, loads)
         if not load.host.reserve_declared:
             findings.append(
                 Finding(
@@ -653,6 +654,44 @@ def _remarks(inputs: Inputs, placed: Placed, loads: Sequence[Load]) -> list[Find
                     host=load.host.name,
                     value=Fraction(len(load.foreign)),
                     unit="VMs",
+                )
+            )
+    return findings
+
+
+def _over_a_node(load: Load, loads: Sequence[Load]) -> list[Finding]:
+    """A note for each VM that is larger than a NUMA node of its host: its vCPUs reach memory of another node."""
+    host = load.host
+    if host.numa_nodes == 1:
+        return []
+    findings = []
+    for vm in load.vms:
+        for resource, key, have, node, unit in (
+            ("cpu", "vcpus", vm.vcpus, host.node_threads, "threads"),
+            ("memory", "memory_mib", vm.memory_mib, host.node_memory_mib, "MiB"),
+        ):
+            if have <= node:
+                continue
+            others = [
+                other.host.name
+                for other in loads
+                if vm.vcpus <= other.host.node_threads and vm.memory_mib <= other.host.node_memory_mib
+            ]
+            lower = f"lower {key} to at most {node}, " if node else ""
+            findings.append(
+                Finding(
+                    rule="numa",
+                    level="info",
+                    message=f"{vm.name} is larger than one of the {host.numa_nodes} NUMA nodes of {host.name}: "
+                    f"{have} of {node} {unit}",
+                    fix=f"{lower}or give it a host with larger nodes ({text.listed(others) or 'there is none'})",
+                    host=host.name,
+                    vm=vm.name,
+                    resource=resource,
+                    value=Fraction(have),
+                    limit=Fraction(node),
+                    margin=Fraction(node - have),
+                    unit=unit,
                 )
             )
     return findings

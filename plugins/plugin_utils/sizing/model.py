@@ -63,6 +63,15 @@ class Host:
     reserve_declared: bool
     source: str
 
+    @property
+    def node_threads(self) -> int:
+        """Threads of one NUMA node; the nodes of a host are taken as equal."""
+        return self.threads // self.numa_nodes
+
+    @property
+    def node_memory_mib(self) -> int:
+        return self.memory_mib // self.numa_nodes
+
 
 @dataclass(frozen=True, slots=True)
 class VirtualMachine:

@@ -10,7 +10,7 @@ a choice.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ansible_collections.croft.infra.plugins.plugin_utils.sizing.failover import (
     LOCAL_DISK,
@@ -195,6 +195,21 @@ def _free_items(
     ]
 
 
+def _within_nodes(inputs: Inputs, soft: list[Ceiling]) -> list[Ceiling]:
+    """These ceilings, and no VM larger than a NUMA node, where hosts have nodes of different sizes to choose from."""
+    hosts = inputs.hosts
+    if len({(host.node_threads, host.node_memory_mib) for host in hosts}) == 1:
+        return soft
+    return [
+        replace(
+            top,
+            vm_vcpus=min(top.vm_vcpus, host.node_threads),
+            vm_memory_mib=min(top.vm_memory_mib, host.node_memory_mib),
+        )
+        for top, host in zip(soft, hosts, strict=True)
+    ]
+
+
 class _Chooser:
     """Tries the ways to place what is free, from the one that balances best to the one that misses nothing."""
 
@@ -205,7 +220,7 @@ class _Chooser:
         self.board = board
         self.items = items
         self.where = where
-        self.soft = ceilings(inputs, "warn")
+        self.soft = _within_nodes(inputs, ceilings(inputs, "warn"))
         self.warned = [top != _SILENT for top in self.soft]
         self.failover = failover
         self.cpu = [host.threads - host.reserved_cpus for host in inputs.hosts]
