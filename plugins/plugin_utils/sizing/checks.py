@@ -93,6 +93,7 @@ def check_all(inputs: Inputs, placed: Placed) -> tuple[list[Check], list[Finding
         for load in loads:
             measures += rule(load, inputs)
     measures += _failover(inputs, placed)
+    measures += _host_sets(inputs, placed)
     measures += _storage(loads, inputs)
     measures += _affinity(loads, inputs)
     measures = [measure for measure in measures if _level(measure.check, inputs) != "off"]
@@ -101,7 +102,7 @@ def check_all(inputs: Inputs, placed: Placed) -> tuple[list[Check], list[Finding
     findings += _homeless(inputs, placed, loads)
     findings += _remarks(inputs, placed, loads)
     findings += _waivers(inputs, findings)
-    order = {rule: i for i, rule in enumerate((*inputs.policy.rules, "placement-drift", "waiver"))}
+    order = {rule: i for i, rule in enumerate((*inputs.policy.rules, "placement-drift", "numa", "waiver"))}
     levels = {"deny": 0, "warn": 1, "waived": 2, "info": 3}
     findings.sort(
         key=lambda f: (
@@ -406,6 +407,37 @@ def _failover(inputs: Inputs, placed: Placed) -> Iterator[Measure]:
             )
 
 
+def _host_sets(inputs: Inputs, placed: Placed) -> Iterator[Measure]:
+    """The deaths of several hosts at once: one measure for each set that is named, one for all that are not."""
+    sets = placed.host_sets
+    if sets is None:
+        return
+    by_name = {vm.name: vm for vm in inputs.virtual_machines}
+    none = Fraction(0)
+    for lost in sets.lost:
+        count = Fraction(len(lost.stranded))
+        open_end = "" if lost.exact else "; not proved: the search met its bound"
+        yield Measure(
+            Check("failover", None, None, f"hosts {'+'.join(lost.hosts)}", count, none, "VMs without a host", True),
+            f"when {' and '.join(lost.hosts)} die, {text.counted(len(lost.stranded), 'HA VM')} find no host (limit 0): "
+            f"{text.listed(lost.stranded)}{open_end}",
+            _failover_fix(inputs, [by_name[name] for name in lost.stranded]),
+        )
+    rest = sets.broken - len(sets.lost)
+    unseen = sets.total - sets.examined if sets.proof == "bound" else 0
+    unsure = [f"{rest} more sets of {sets.size} hosts are not survived"] if rest else []
+    if unseen:
+        unsure.append(
+            f"not proved: {unseen} of {sets.total} sets of {sets.size} hosts were not examined, "
+            f"only the {sets.examined} that lose most memory"
+        )
+    yield Measure(
+        Check("failover", None, None, "host-sets", Fraction(rest + unseen), none, "sets of hosts", bool(unsure)),
+        "; ".join(unsure),
+        "add hosts or free room, until each host has slots for its share; or lower host_failures_tolerated",
+    )
+
+
 def _failover_fix(inputs: Inputs, stranded: Sequence[VirtualMachine]) -> str:
     names = text.listed([vm.name for vm in stranded])
     if inputs.storage_layout == "local":
@@ -598,6 +630,7 @@ def _remarks(inputs: Inputs, placed: Placed, loads: Sequence[Load]) -> list[Find
             )
         )
     for load in loads:
+        findings += _over_a_node(load, loads)
         if not load.host.reserve_declared:
             findings.append(
                 Finding(
@@ -621,6 +654,44 @@ def _remarks(inputs: Inputs, placed: Placed, loads: Sequence[Load]) -> list[Find
                     host=load.host.name,
                     value=Fraction(len(load.foreign)),
                     unit="VMs",
+                )
+            )
+    return findings
+
+
+def _over_a_node(load: Load, loads: Sequence[Load]) -> list[Finding]:
+    """A note for each VM that is larger than a NUMA node of its host: its vCPUs reach memory of another node."""
+    host = load.host
+    if host.numa_nodes == 1:
+        return []
+    findings = []
+    for vm in load.vms:
+        for resource, key, have, node, unit in (
+            ("cpu", "vcpus", vm.vcpus, host.node_threads, "threads"),
+            ("memory", "memory_mib", vm.memory_mib, host.node_memory_mib, "MiB"),
+        ):
+            if have <= node:
+                continue
+            others = [
+                other.host.name
+                for other in loads
+                if vm.vcpus <= other.host.node_threads and vm.memory_mib <= other.host.node_memory_mib
+            ]
+            lower = f"lower {key} to at most {node}, " if node else ""
+            findings.append(
+                Finding(
+                    rule="numa",
+                    level="info",
+                    message=f"{vm.name} is larger than one of the {host.numa_nodes} NUMA nodes of {host.name}: "
+                    f"{have} of {node} {unit}",
+                    fix=f"{lower}or give it a host with larger nodes ({text.listed(others) or 'there is none'})",
+                    host=host.name,
+                    vm=vm.name,
+                    resource=resource,
+                    value=Fraction(have),
+                    limit=Fraction(node),
+                    margin=Fraction(node - have),
+                    unit=unit,
                 )
             )
     return findings

@@ -23,7 +23,14 @@ from ansible_collections.croft.infra.plugins.plugin_utils.sizing.model import (
     Restart,
     VirtualMachine,
 )
-from ansible_collections.croft.infra.plugins.plugin_utils.sizing.search import Board, Found, complete, flavour, greedy
+from ansible_collections.croft.infra.plugins.plugin_utils.sizing.search import (
+    Board,
+    Found,
+    complete,
+    flavour,
+    greedy,
+    room,
+)
 
 LOCAL_DISK = "its disk is in the local pool of the host that died"
 NO_HA = "ha is false: it is not restarted elsewhere"
@@ -61,6 +68,8 @@ class Failover:
         waivers = [w for w in inputs.policy.waivers if w.rule == "failover" and w.in_force(inputs.today)]
         self.excused_vms = {w.vm for w in waivers if w.vm is not None}
         self.excused_hosts = {w.host for w in waivers if w.host is not None}
+        # Whether there are sets of hosts to ask for beside the single ones.
+        self.several = self.tolerated > 1 and any(host.name not in self.excused_hosts for host in inputs.hosts)
         kept = {w.vm for w in inputs.policy.waivers if w.rule == "affinity" and w.in_force(inputs.today)}
         deny = inputs.policy.level("affinity") == "deny"
         self.groups = {
@@ -85,7 +94,7 @@ class Failover:
                 return False
             survived.append(death)
         self._proved = (dict(where), tuple(survived))
-        return self.tolerated < 2 or self.sets(where, first=True).survived  # noqa: PLR2004
+        return not self.several or self.sets(where, first=True).survived
 
     def _each(self, where: Mapping[str, str | None]) -> Iterator[Death]:
         cluster = _Cluster(self.inputs, self.board, self.effort)
@@ -141,6 +150,29 @@ class Failover:
             (excused if waived else asked).append(demand(members, self.inputs))
         return asked, excused
 
+    def room_to_restart(self, vms: Sequence[VirtualMachine]) -> bool:
+        """Whether the sums leave any placement of these VMs that survives.
+
+        Each VM that must restart is on a host that lives, whichever hosts die: all of them fit what the hosts take
+        without those that take most. False is a proof that no placement is survived. The board holds what has its place
+        already, and a host that carries more than its ceiling is counted with all of it.
+        """
+        asked, _excused = self._to_restart(vms)
+        board = self.board
+        tops = board.ceilings
+        for need, take in (
+            (sum(item.vcpus for item in asked), [max(t.vcpus, has) for t, has in zip(tops, board.vcpus, strict=True)]),
+            (
+                sum(item.memory for item in asked),
+                [max(t.memory, has) for t, has in zip(tops, board.memory, strict=True)],
+            ),
+            (sum(item.vms for item in asked), [max(t.vms, has) for t, has in zip(tops, board.vms, strict=True)]),
+        ):
+            dying = [n for n, host in zip(take, self.inputs.hosts, strict=True) if host.name not in self.excused_hosts]
+            if need > sum(take) - sum(sorted(dying, reverse=True)[: self.tolerated]):
+                return False
+        return True
+
     # --- several hosts at once ----------------------------------------------------------------------------------------
 
     def sets(self, where: Mapping[str, str | None], *, first: bool = False) -> HostSets:
@@ -148,27 +180,28 @@ class Failover:
 
         All sets are survived when the slots suffice for the worst of them (see ``_slots_suffice``): that is a proof for
         any number of sets. Otherwise the sets are examined one by one, those that lose most first; when they are more
-        than ``SETS`` the rest stays open and the answer is no proof. ``first``: stop at the first that is not survived.
+        than ``SETS`` the rest stays open and the answer is no proof. Fewer hosts at once are then survived as well:
+        what restarts beside more others restarts beside fewer. A set with a host whose death has a waiver is not
+        asked. ``first``: stop at the first that is not survived.
         """
         hosts = self.inputs.hosts
-        size = min(self.tolerated, len(hosts))
-        total = comb(len(hosts), size)
+        asks = [h for h, host in enumerate(hosts) if host.name not in self.excused_hosts]
+        size = min(self.tolerated, len(asks))
+        total = comb(len(asks), size)
         by_host = self._by_host(where)
-        asked = {host.name: self._to_restart(by_host[host.name])[0] for host in hosts}
-        if not self.local and self._slots_suffice([asked[host.name] for host in hosts], size):
+        asked = [self._to_restart(by_host[host.name])[0] for host in hosts]
+        if not self.local and self._slots_suffice(asked, size):
             return HostSets(size, total, 0, "slots", (), 0)
         cluster = _Cluster(self.inputs, self.board, self.effort)
         lost: list[LostSet] = []
         broken = 0
         examined = 0
-        heaviest = sorted(range(len(hosts)), key=lambda h: (-sum(i.memory for i in asked[hosts[h].name]), h))
+        heaviest = sorted(asks, key=lambda h: (-sum(item.memory for item in asked[h]), h))
         for dead in combinations(heaviest, size):
             if examined == SETS:
                 break
             examined += 1
             names = tuple(sorted(hosts[h].name for h in dead))
-            if self.excused_hosts.intersection(names):
-                continue
             died = [vm for h in dead for vm in by_host[hosts[h].name]]
             items, excused = self._to_restart(died)
             stranded = [vm.name for vm in died if vm.ha and self.local and vm.name not in self.excused_vms]
@@ -294,7 +327,7 @@ class _Cluster:
                 best = Found([None if h is None else alive[h] for h in found.where], found.complete, False, found.steps)
             if found.complete:
                 return best
-        if any(not set(hosts).difference(dead) for hosts in takers) or not _room(small, items):
+        if any(not set(hosts).difference(dead) for hosts in takers) or not room(small, items):
             return Found(best.where, False, True, best.steps)
         bound = min(self.effort, self.left) // len(alive)
         searched = complete(small, items, by_memory, _tightest, bound)
@@ -375,23 +408,6 @@ class _Cluster:
 def _tightest(board: Board, item: Demand, host: int) -> tuple[object, ...]:
     top = board.ceilings[host]
     return (top.memory - board.memory[host] - item.memory, top.vcpus - board.vcpus[host] - item.vcpus, host)
-
-
-def _room(board: Board, items: Sequence[Demand]) -> bool:
-    """Whether the sums fit at all: less room than demand proves that no arrangement exists."""
-    room = [0, 0, 0, 0]
-    for host, top in enumerate(board.ceilings):
-        room[0] += max(top.vcpus - board.vcpus[host], 0)
-        room[1] += max(top.memory - board.memory[host], 0)
-        room[2] += max(top.disk_mib - board.disk_mib[host], 0)
-        room[3] += max(top.vms - board.vms[host], 0)
-    needs = (
-        sum(item.vcpus for item in items),
-        sum(item.memory for item in items),
-        sum(item.disk_mib for item in items),
-        sum(item.vms for item in items),
-    )
-    return all(need <= left for need, left in zip(needs, room, strict=True))
 
 
 def shortfalls(board: Board, item: Demand, host: int, inputs: Inputs) -> list[Shortfall]:

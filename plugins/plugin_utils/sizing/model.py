@@ -10,7 +10,7 @@ from datetime import date
 from fractions import Fraction
 from typing import Any
 
-SCHEMA_VERSION = "1.0"
+SCHEMA_VERSION = "1.1"
 
 LAYOUTS = ("local", "centralized", "distributed")
 WORKLOADS = (
@@ -62,6 +62,15 @@ class Host:
     osds: int
     reserve_declared: bool
     source: str
+
+    @property
+    def node_threads(self) -> int:
+        """Threads of one NUMA node; the nodes of a host are taken as equal."""
+        return self.threads // self.numa_nodes
+
+    @property
+    def node_memory_mib(self) -> int:
+        return self.memory_mib // self.numa_nodes
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,6 +282,7 @@ class Plan:
     search: str
     waivers: tuple[tuple[Waiver, str, int], ...] = field(default=())
     host_sets: HostSets | None = None
+    least_hosts: int | None = None
 
     @property
     def admitted(self) -> bool:

@@ -10,7 +10,7 @@ a choice.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ansible_collections.croft.infra.plugins.plugin_utils.sizing.failover import (
     LOCAL_DISK,
@@ -36,17 +36,30 @@ from ansible_collections.croft.infra.plugins.plugin_utils.sizing.model import (
     RunningVm,
     VirtualMachine,
 )
+from ansible_collections.croft.infra.plugins.plugin_utils.sizing.packing import (
+    FILLINGS,
+    least_hosts,
+    packings,
+    tightened,
+)
 from ansible_collections.croft.infra.plugins.plugin_utils.sizing.search import (
+    DEEPEST,
     Board,
     Found,
     Preference,
     complete,
     flavour,
     greedy,
+    room,
 )
 
 # Work that one search may do before it says that it stopped: hosts times placements tried. About a second.
 EFFORT = 200_000
+
+# When a packed cluster must survive a death: what the hosts are filled to, per cent, try after try.
+FILLED_TO = (95, 90, 85, 80, 75, 70, 65, 60, 55, 50, 40)
+_NOTHING = Ceiling(0, 0, 0, 0, 0, 0, True)
+_SILENT = Ceiling(UNLIMITED, UNLIMITED, UNLIMITED, UNLIMITED, UNLIMITED, UNLIMITED, False)
 
 __all__ = [
     "EFFORT",
@@ -70,7 +83,8 @@ class Placed:
 
     ``where``: VM name to host name or None. ``running``: the part of it that is state. ``foreign``: what else is on the
     hosts; of it ``duplicates`` are stopped copies of wanted VMs. ``search``: ``complete`` when what has no place (or
-    does not survive) was proved to have none, ``stopped`` when the search met its bound.
+    does not survive) was proved to have none, ``stopped`` when the search met its bound. ``least_hosts``: when VMs are
+    packed and all have a place, no placement of them uses fewer hosts.
     """
 
     where: dict[str, str | None]
@@ -81,6 +95,7 @@ class Placed:
     search: str
     board: Board
     host_sets: HostSets | None = field(default=None)
+    least_hosts: int | None = field(default=None)
 
 
 def current_hosts(inputs: Inputs) -> dict[str, RunningVm]:
@@ -121,11 +136,12 @@ def place(inputs: Inputs) -> Placed:
 
     failover = Failover(inputs, board, EFFORT, demands)
     items = _free_items(inputs, where, index, demands)
+    least = least_hosts(board, items) if inputs.policy.placement == "pack" else None
     placed, search = _Chooser(inputs, board, items, where, failover).choose()
     for item, chosen in zip(items, placed, strict=True):
         for name in item.names:
             where[name] = None if chosen is None else inputs.hosts[chosen].name
-    several = failover.tolerated > 1 and any(vm.ha for vm in inputs.virtual_machines)
+    several = failover.several and any(vm.ha for vm in inputs.virtual_machines)
     return Placed(
         where=where,
         running={name: vm.host for name, vm in current.items()},
@@ -135,6 +151,7 @@ def place(inputs: Inputs) -> Placed:
         search=search,
         board=board,
         host_sets=failover.sets(where) if several else None,
+        least_hosts=None if None in placed else least,
     )
 
 
@@ -178,6 +195,21 @@ def _free_items(
     ]
 
 
+def _within_nodes(inputs: Inputs, soft: list[Ceiling]) -> list[Ceiling]:
+    """These ceilings, and no VM larger than a NUMA node, where hosts have nodes of different sizes to choose from."""
+    hosts = inputs.hosts
+    if len({(host.node_threads, host.node_memory_mib) for host in hosts}) == 1:
+        return soft
+    return [
+        replace(
+            top,
+            vm_vcpus=min(top.vm_vcpus, host.node_threads),
+            vm_memory_mib=min(top.vm_memory_mib, host.node_memory_mib),
+        )
+        for top, host in zip(soft, hosts, strict=True)
+    ]
+
+
 class _Chooser:
     """Tries the ways to place what is free, from the one that balances best to the one that misses nothing."""
 
@@ -188,9 +220,8 @@ class _Chooser:
         self.board = board
         self.items = items
         self.where = where
-        self.soft = ceilings(inputs, "warn")
-        silent = Ceiling(UNLIMITED, UNLIMITED, UNLIMITED, UNLIMITED, UNLIMITED, UNLIMITED, False)
-        self.warned = [top != silent for top in self.soft]
+        self.soft = _within_nodes(inputs, ceilings(inputs, "warn"))
+        self.warned = [top != _SILENT for top in self.soft]
         self.failover = failover
         self.cpu = [host.threads - host.reserved_cpus for host in inputs.hosts]
         self.memory = [
@@ -207,6 +238,9 @@ class _Chooser:
         ways: list[Preference] = [self.spread, self.pack]
         if self.inputs.policy.placement == "pack":
             ways.reverse()
+            packed = self._packed(hopeful, survive=survive, stubborn=False)
+            if packed is not None:
+                return packed, "complete"
         best: list[int | None] = [None] * len(self.items)
         best_count = -1
         for prefer, order in ((prefer, order) for prefer in ways for order in self._orders(hopeful)):
@@ -217,25 +251,110 @@ class _Chooser:
             self._put(found.where, -1)
             if count > best_count:
                 best, best_count = found.where, count
-        searched = self._search(hopeful, ways[0], survive=survive)
-        if not searched.complete and survive and best_count < len(hopeful):
+        where, known = self._thorough(hopeful, ways[0], survive=survive)
+        if where is None and survive and best_count < len(hopeful):
             # None survives; an arrangement that at least places everything is the one to show.
-            placed = self._search(hopeful, ways[0], survive=False)
-            if placed.complete:
-                return placed.where, "complete" if searched.proved else "stopped"
+            where, _placed = self._thorough(hopeful, ways[0], survive=False)
+        if where is None:
+            self._put(best, +1)
+            where = best
+        return where, known
+
+    def _thorough(
+        self, hopeful: Sequence[int], prefer: Preference, *, survive: bool
+    ) -> tuple[list[int | None] | None, str]:
+        """By the complete search, and by the packer when that stops; what is found is on the board then."""
+        if survive:
+            names = {name for item in self.items for name in item.names}
+            there = [vm for vm in self.inputs.virtual_machines if vm.name in names or self.where[vm.name] is not None]
+            if not self.failover.room_to_restart(there):
+                return None, "complete"
+        searched = self._search(hopeful, prefer, survive=survive)
         if searched.complete:
             return searched.where, "complete"
-        self._put(best, +1)
-        return best, "complete" if searched.proved else "stopped"
+        if searched.proved:
+            return None, "complete"
+        packed = self._packed(hopeful, survive=survive, stubborn=True)
+        return packed, "stopped" if packed is None else "complete"
 
-    def _hopeful(self) -> list[int]:
-        """The items that any host takes, as long as it is the only one."""
+    # --- packing ------------------------------------------------------------------------------------------------------
+
+    def _packed(self, hopeful: Sequence[int], *, survive: bool, stubborn: bool) -> list[int | None] | None:
+        """All that is hopeful on few hosts, every death survived when asked for; None when the packer finds no way.
+
+        What is found is on the board then. Each way to fill the hosts gives several packings; of the first way that
+        gives any that will do, the one on the fewest hosts is taken. ``stubborn``: look on for any that will do.
+        """
+        if not hopeful or not room(self.board, [self.items[i] for i in hopeful]):
+            return None
+        in_use = {host for host, count in enumerate(self.board.vms) if count}
+        for tops, most in self._fills(in_use, survive=survive):
+            best: list[int | None] | None = None
+            least = len(tops) + 1
+            for where in self._packings(tops, most, hopeful, stubborn=stubborn and most == FILLINGS):
+                used = len(in_use.union(host for host in where if host is not None))
+                if used >= least or any(where[i] is None for i in hopeful):
+                    continue
+                self._put(where, +1)
+                if not survive or self._survives(where):
+                    best, least = where, used
+                self._put(where, -1)
+                if stubborn:
+                    break
+            if best is not None:
+                self._put(best, +1)
+                return best
+        return None
+
+    def _fills(self, in_use: set[int], *, survive: bool) -> Iterator[tuple[list[Ceiling], int]]:
+        """Ceilings to fill the hosts to, with the fillings to look at: rules that warn are kept first, then not.
+
+        When every death is to be survived, also with the largest host that is empty left so, and with room everywhere.
+        """
+        hard = self.board.ceilings
+        limits = [tightened(hard, self.soft), hard] if any(self.warned) else [hard]
+        for tops in limits:
+            yield tops, FILLINGS
+        if not survive:
+            return
+        few = FILLINGS // 8
+        empty = [host for host in range(len(hard)) if host not in in_use]
+        if empty:
+            spare = max(empty, key=lambda host: (self.memory[host], self.cpu[host], -host))
+            for tops in limits:
+                yield [_NOTHING if host == spare else top for host, top in enumerate(tops)], few
+        for percent in FILLED_TO:
+            for tops in limits:
+                yield tightened(tops, [_SILENT] * len(tops), percent), few
+
+    def _packings(
+        self, tops: Sequence[Ceiling], most: int, hopeful: Sequence[int], *, stubborn: bool
+    ) -> Iterator[list[int | None]]:
+        """The packings under these ceilings; what finds no place there gets one under the rules that deny alone."""
+        hard = self.board.ceilings
+        under = self._hopeful(tops) if tops is not hard else hopeful
+        for part in packings(self.board, tops, [self.items[i] for i in under], most, stubborn=stubborn):
+            where: list[int | None] = [None] * len(self.items)
+            for i, host in zip(under, part, strict=True):
+                where[i] = host
+            left = [i for i in hopeful if where[i] is None]
+            if left and tops is not hard:
+                self._put(where, +1)
+                more = next(packings(self.board, hard, [self.items[i] for i in left]))
+                self._put(where, -1)
+                for i, host in zip(left, more, strict=True):
+                    where[i] = host
+            yield where
+
+    def _hopeful(self, tops: Sequence[Ceiling] | None = None) -> list[int]:
+        """The items that any host takes, as long as it is the only one; under these ceilings or the board's own."""
+        board = self.board if tops is None else self.board.under(tops)
         known: dict[tuple[object, ...], bool] = {}
         hopeful = []
         for i, item in enumerate(self.items):
             key = (*flavour(item), item.apart, item.only)
             if key not in known:
-                known[key] = self.board.takes(item)
+                known[key] = board.takes(item)
             if known[key]:
                 hopeful.append(i)
         return hopeful
@@ -289,6 +408,12 @@ class _Chooser:
 
     def _search(self, chosen: Sequence[int], prefer: Preference, *, survive: bool) -> Found:
         """The complete search over these items, its answer in the places of all items."""
+        if len(chosen) > DEEPEST:
+            # More than the search goes down to; only the sums may still prove that there is no place.
+            # VMs that are all alike leave nothing to choose: what one order leaves out, every order does.
+            alike = len({(flavour(self.items[i]), self.items[i].apart, self.items[i].only) for i in chosen}) == 1
+            proved = (alike and not survive) or not room(self.board, [self.items[i] for i in chosen])
+            return Found([None] * len(self.items), False, proved)
         names = self.inputs.hosts
         ha = sum(vm.ha for vm in self.inputs.virtual_machines)
         items = [self.items[i] for i in chosen]

@@ -4,7 +4,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import gc
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import date
 from fractions import Fraction
 from typing import Any
@@ -17,6 +19,7 @@ from ansible_collections.croft.infra.plugins.plugin_utils.sizing.model import (
     SCHEMA_VERSION,
     Check,
     Finding,
+    HostSets,
     HostUse,
     Inputs,
     Plan,
@@ -45,6 +48,8 @@ def build_plan(inputs: Inputs) -> Plan:
         deaths=placed.deaths,
         search=placed.search,
         waivers=waivers,
+        host_sets=placed.host_sets,
+        least_hosts=placed.least_hosts,
     )
 
 
@@ -58,13 +63,27 @@ def make_plan(  # noqa: PLR0913
     today: date,
 ) -> tuple[dict[str, Any], list[str]]:
     """From raw variables to plan.json's shape; with problems of the input (the lines) the plan is refused."""
-    inputs, problems = read_inputs(
-        hosts, host_variables, virtual_machines, policy=policy, storage_layout=storage_layout, today=today
-    )
+    with _no_collection():
+        inputs, problems = read_inputs(
+            hosts, host_variables, virtual_machines, policy=policy, storage_layout=storage_layout, today=today
+        )
     if inputs is None:
         layout = storage_layout if isinstance(storage_layout, str) else None
         return refused_input(problems, layout), problems
-    return to_dict(build_plan(inputs), differences(inputs, host_variables)), []
+    with _no_collection():
+        return to_dict(build_plan(inputs), differences(inputs, host_variables)), []
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Without the collector of reference cycles: it would walk all records again and again, and none is in a cycle."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def refused_input(problems: Sequence[str], storage_layout: str | None = None) -> dict[str, Any]:
@@ -118,6 +137,8 @@ def to_dict(plan: Plan, differing: Sequence[Mapping[str, Any]] = ()) -> dict[str
             }
             for death in plan.deaths
         ],
+        **({} if plan.host_sets is None else {"failover_sets": _host_sets(plan.host_sets)}),
+        **({} if plan.least_hosts is None else {"packing": _packing(plan, plan.least_hosts)}),
         "hosts": {use.host.name: _host(use, plan.inputs) for use in plan.uses},
         "virtual_machines": [{**vm.as_dict(), "host": plan.placements[vm.name]} for vm in plan.inputs.virtual_machines],
         "waivers": [_waiver(waiver, state, used) for waiver, state, used in plan.waivers],
@@ -133,6 +154,26 @@ def to_dict(plan: Plan, differing: Sequence[Mapping[str, Any]] = ()) -> dict[str
             for its in plan.inputs.policy.classes
         },
     }
+
+
+def _host_sets(sets: HostSets) -> dict[str, Any]:
+    return {
+        "hosts_that_die": sets.size,
+        "sets": sets.total,
+        "examined": sets.examined,
+        "proof": sets.proof,
+        "survived": sets.survived,
+        "broken": sets.broken,
+        "lost": [
+            {"hosts": list(lost.hosts), "virtual_machines": list(lost.stranded), "exact": lost.exact}
+            for lost in sets.lost
+        ],
+    }
+
+
+def _packing(plan: Plan, least: int) -> dict[str, Any]:
+    used = sum(bool(use.count) for use in plan.uses)
+    return {"hosts_used": used, "least_hosts": least, "proved_fewest": used == least}
 
 
 def _summary(counts: tuple[int, int, int, int], levels: Sequence[str], search: str) -> dict[str, Any]:

@@ -40,6 +40,7 @@ TITLES: dict[str, str] = {
 REMARKS: dict[str, str] = {
     "input": "What was given can be read",
     "placement-drift": "A VM runs where its pin says",
+    "numa": "A VM fits one NUMA node of its host",
     "waiver": "Waivers are in date and needed",
 }
 
@@ -259,7 +260,7 @@ def _parse_option(rule: str, key: str, value: Any, where: str, problems: Problem
     elif key == "workloads":
         parsed = _parse_workloads(value, where, problems)
     elif key == "host_failures_tolerated":
-        parsed = as_whole(value, where, problems, "hosts", least=0, most=1)
+        parsed = as_whole(value, where, problems, "hosts", least=0)
     elif key == "replicas":
         parsed = as_whole(value, where, problems, "copies", least=1)
     elif key in ("min", "max", "qemu_overhead_mib", "osd_memory_mib"):

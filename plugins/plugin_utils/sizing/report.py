@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from ansible_collections.croft.infra.plugins.plugin_utils.sizing.terminal import number
+from ansible_collections.croft.infra.plugins.plugin_utils.sizing.terminal import number, packing_line, sets_line
 
 MOST_ROWS = 500
 
@@ -74,6 +74,7 @@ def render_html(plan: Mapping[str, Any]) -> str:
         _findings(plan["findings"]),
         _hosts(plan),
         _failover(plan["failover"]),
+        _sets(plan.get("failover_sets")),
         _rules(plan["rules"]),
         _classes(plan["classes"]),
         _vms(plan["virtual_machines"]),
@@ -162,7 +163,8 @@ def _hosts(plan: Mapping[str, Any]) -> str:
         for host in its["hosts"]
     }
     boxes = [_host(name, host, own.get(name, cpu)) for name, host in list(hosts.items())[:MOST_ROWS]]
-    return f'<h2>Hosts</h2>{key}<div class="hosts">{"".join(boxes)}</div>{_more(len(hosts))}'
+    packed = f"<p>{escape(packing_line(plan['packing']))}.</p>" if "packing" in plan else ""
+    return f'<h2>Hosts</h2>{packed}{key}<div class="hosts">{"".join(boxes)}</div>{_more(len(hosts))}'
 
 
 def _host(name: str, host: Mapping[str, Any], cpu: Mapping[str, Any]) -> str:
@@ -242,6 +244,25 @@ def _failover(deaths: Sequence[Mapping[str, Any]]) -> str:
         rows.append((escape(death["host"]), verdict, moved, down))
     heads = ("Host that dies", "All its HA VMs restart", "Restarted where", "Not restarted")
     return f"<h2>When a host dies</h2>{_table(heads, rows)}{_more(len(deaths))}"
+
+
+def _sets(sets: Mapping[str, Any] | None) -> str:
+    if sets is None:
+        return ""
+    kind = "admitted" if sets["survived"] else "refused"
+    rows = [
+        (
+            escape(" and ".join(lost["hosts"])),
+            escape(", ".join(lost["virtual_machines"])),
+            "yes" if lost["exact"] else "no",
+        )
+        for lost in sets["lost"]
+    ]
+    table = _table(("Hosts that die together", "HA VMs that find no host", "Proved"), rows) if rows else ""
+    rest = sets["broken"] - len(rows)
+    more = f'<p class="soft">... and {rest} more sets that are not survived</p>' if rest else ""
+    said = escape(sets_line(sets))
+    return f'<h2>When several hosts die at once</h2><p class="{kind}">{said}.</p>{table}{more}'
 
 
 def _rules(rules: Sequence[Mapping[str, Any]]) -> str:

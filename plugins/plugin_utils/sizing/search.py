@@ -87,6 +87,12 @@ class Board:
         small.apart = [dict(self.apart[host]) for host in hosts]
         return small
 
+    def under(self, ceilings: Sequence[Ceiling]) -> Board:
+        """A board of the same hosts with what is on them, under other ceilings."""
+        other = self.part(range(len(self.ceilings)))
+        other.ceilings = list(ceilings)
+        return other
+
     def state(self, host: int) -> tuple[object, ...]:
         """Two open hosts of the same state are the same to everything that may go to either."""
         groups = frozenset(group for group, count in self.apart[host].items() if count)
@@ -293,3 +299,20 @@ def _distinct(run: _Run, item: Demand, *, by_state: bool) -> list[int]:
             tried.add(state)
         chosen.append(host)
     return chosen
+
+
+def room(board: Board, items: Sequence[Demand]) -> bool:
+    """Whether the sums fit at all: less room than demand proves that no arrangement exists."""
+    left = [0, 0, 0, 0]
+    for host, top in enumerate(board.ceilings):
+        left[0] += max(top.vcpus - board.vcpus[host], 0)
+        left[1] += max(top.memory - board.memory[host], 0)
+        left[2] += max(top.disk_mib - board.disk_mib[host], 0)
+        left[3] += max(top.vms - board.vms[host], 0)
+    needs = (
+        sum(item.vcpus for item in items),
+        sum(item.memory for item in items),
+        sum(item.disk_mib for item in items),
+        sum(item.vms for item in items),
+    )
+    return all(need <= have for need, have in zip(needs, left, strict=True))

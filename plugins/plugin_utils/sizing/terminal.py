@@ -31,6 +31,10 @@ def render_terminal(plan: Mapping[str, Any], *, refusals: bool = True) -> str:
     parts = [head]
     if plan["hosts"]:
         parts += ["", *_hosts(plan)]
+    if "packing" in plan:
+        parts += ["", packing_line(plan["packing"])]
+    if "failover_sets" in plan:
+        parts += ["", sets_line(plan["failover_sets"])]
     if plan["virtual_machines"]:
         parts += ["", *_vms(plan)]
     if plan["differences"]:
@@ -76,6 +80,35 @@ def _death(death: Mapping[str, Any] | None) -> str:
     if not death["survives"]:
         text += " (refused)" if death["exact"] else " (not proved)"
     return text
+
+
+def packing_line(packing: Mapping[str, Any]) -> str:
+    """How few hosts the VMs are on, and how that is known, in one sentence."""
+    used, least = packing["hosts_used"], packing["least_hosts"]
+    known = (
+        "no placement uses fewer"
+        if packing["proved_fewest"]
+        else f"the sums alone need {least}; fewer is not ruled out"
+    )
+    return f"Packed onto {used} host{'' if used == 1 else 's'} ({known})"
+
+
+def sets_line(sets: Mapping[str, Any]) -> str:
+    """What the deaths of several hosts at once come to, and how that is known, in one sentence."""
+    size, total, examined = sets["hosts_that_die"], sets["sets"], sets["examined"]
+    dying = f"{size} hosts die" if size > 1 else "1 host dies"
+    known = {
+        "slots": "proved for all at once: the free slots suffice for the worst of them",
+        "all": f"all {total} examined",
+        "bound": f"not proved: {examined} of {total} examined, those that lose most memory",
+    }[sets["proof"]]
+    if sets["broken"]:
+        verdict = f"{sets['broken']} of {total} sets are not survived"
+    else:
+        verdict = (
+            f"every one of {total} sets is survived" if sets["survived"] else "no set is known that is not survived"
+        )
+    return f"When {dying} at once: {verdict} ({known})"
 
 
 def _vms(plan: Mapping[str, Any]) -> list[str]:

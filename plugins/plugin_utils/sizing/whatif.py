@@ -77,7 +77,10 @@ def headroom(plan: Any, shape: Any) -> dict[str, Any]:
         for name, host in tried[low].placements.items():
             if name not in own:
                 hosts[host] = hosts.get(host, 0) + 1
-    exact = tried[high].search == "complete" and all(death.exact for death in tried[high].deaths)
+    beyond = tried[high]
+    sets = beyond.host_sets
+    exact = beyond.search == "complete" and all(death.exact for death in beyond.deaths)
+    exact = exact and (sets is None or sets.survived or any(lost.exact for lost in sets.lost))
     return {"count": low, "exact": exact, "hosts": dict(sorted(hosts.items())), "blocked": finding_line(first)}
 
 

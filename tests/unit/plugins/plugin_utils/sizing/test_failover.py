@@ -4,10 +4,12 @@
 
 from __future__ import annotations
 
+import random
+from itertools import combinations, product
 from typing import Any
 
 import pytest
-from ansible_collections.croft.infra.plugins.plugin_utils.sizing import placing
+from ansible_collections.croft.infra.plugins.plugin_utils.sizing import failover, placing
 from sizing_cases import TODAY, cluster, host, levels, only, plan, rules, vm
 
 SHARED: dict[str, Any] = {"storage_layout": "centralized"}
@@ -161,3 +163,124 @@ def test_a_waived_vm_may_stay_down_and_takes_no_room() -> None:
     assert made["verdict"] == "admitted"
     assert levels(made, "failover") == ["waived"]
     assert [r["to"] for r in made["failover"][0]["virtual_machines"]] == [None, "kvm2"]
+
+
+TWO = {"host_failures_tolerated": 2}
+
+
+def _sets(hosts: dict[str, Any], vms: list[dict[str, Any]], **more: Any) -> dict[str, Any]:
+    return plan(hosts, vms, rules(failover=TWO, memory_overcommit={}, host_overhead={"qemu_overhead_mib": 0}), **more)
+
+
+def _one_each(count: int, memory: int) -> list[dict[str, Any]]:
+    return [vm(f"v{i}", memory_mib=memory, host=f"kvm{i + 1}", ha=True) for i in range(count)]
+
+
+def test_slots_prove_all_sets_at_once() -> None:
+    # Each host has one VM and two more slots: two deaths need 2 of 2 * 2.
+    made = _sets(cluster(4, memory_mib=6000), _one_each(4, 2000), **SHARED)
+    assert made["verdict"] == "admitted"
+    assert made["failover_sets"] == {
+        "hosts_that_die": 2,
+        "sets": 6,
+        "examined": 0,
+        "proof": "slots",
+        "survived": True,
+        "broken": 0,
+        "lost": [],
+    }
+
+
+def test_every_set_is_examined_when_slots_do_not_suffice() -> None:
+    # 3000 are left beside each large one: no slot of 3100, and still room for the small ones.
+    vms = [vm(f"v{i}", memory_mib=m, host=f"kvm{i + 1}", ha=True) for i, m in enumerate((3100, 3100, 1000, 1000))]
+    made = _sets(cluster(4, memory_mib=6100), vms, **SHARED)
+    assert (made["failover_sets"]["proof"], made["failover_sets"]["examined"]) == ("all", 6)
+    assert made["verdict"] == "admitted"
+
+
+def test_a_pair_that_must_not_die_is_named() -> None:
+    # One death is survived by all; the deaths of two of the three leave 6000 for 9000.
+    made = _sets(cluster(3, memory_mib=6000), _one_each(3, 3000), **SHARED)
+    assert all(death["survives"] for death in made["failover"])
+    assert made["verdict"] == "refused"
+    assert made["failover_sets"]["broken"] == 3
+    messages = [f["message"] for f in made["findings"] if f["rule"] == "failover"]
+    assert "when kvm1 and kvm2 die, 1 HA VM find no host (limit 0): v1" in messages[0]
+    policy = {"failover": {"host_failures_tolerated": 1}, "memory_overcommit": {}}
+    assert plan(cluster(3, memory_mib=7000), _one_each(3, 3000), rules(**policy), **SHARED)["verdict"] == "admitted"
+
+
+def test_sets_that_were_not_examined_are_no_proof(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(failover, "SETS", 5)
+    vms = [vm(f"v{i}", memory_mib=m, host=f"kvm{i + 1}", ha=True) for i, m in enumerate((3100, 3100, 1000, 1000))]
+    made = _sets(cluster(4, memory_mib=6100), vms, **SHARED)
+    assert (made["failover_sets"]["proof"], made["failover_sets"]["survived"]) == ("bound", False)
+    assert made["verdict"] == "refused"
+    assert "not proved: 1 of 6 sets of 2 hosts were not examined" in only(made, "failover")["message"]
+
+
+def test_a_set_with_a_waived_host_is_not_asked() -> None:
+    waiver = {"rule": "failover", "host": "kvm1", "reason": "spare", "owner": "ops", "until": TODAY}
+    policy = rules(failover=TWO, memory_overcommit={}, host_overhead={"qemu_overhead_mib": 0})
+    made = plan(cluster(3, memory_mib=6000), _one_each(3, 3000), {**policy, "waivers": [waiver]}, **SHARED)
+    assert [lost["hosts"] for lost in made["failover_sets"]["lost"]] == [["kvm2", "kvm3"]]
+
+
+def test_more_deaths_than_hosts_are_all_of_them() -> None:
+    made = _sets(cluster(1), [vm("a", host="kvm1", ha=True)], **SHARED)
+    assert made["failover_sets"]["broken"] == 1
+    assert _sets(cluster(2), [vm("a", host="kvm1", ha=True)])["failover_sets"]["survived"] is False
+
+
+def test_a_waived_host_leaves_smaller_sets_to_ask() -> None:
+    # Three may die, but only two of the three hosts are asked: no set of three, one set of two, and it is lost.
+    waiver = {"rule": "failover", "host": "kvm1", "reason": "spare", "owner": "ops", "until": TODAY}
+    policy = rules(
+        failover={"host_failures_tolerated": 3}, memory_overcommit={}, host_overhead={"qemu_overhead_mib": 0}
+    )
+    made = plan(cluster(3, memory_mib=6000), _one_each(3, 3000), {**policy, "waivers": [waiver]}, **SHARED)
+    assert (made["failover_sets"]["hosts_that_die"], made["failover_sets"]["sets"]) == (2, 1)
+    assert made["verdict"] == "refused"
+    every = [{**waiver, "host": f"kvm{i}"} for i in (1, 2, 3)]
+    made = plan(cluster(3, memory_mib=6000), _one_each(3, 3000), {**policy, "waivers": every}, **SHARED)
+    assert "failover_sets" not in made
+    assert made["verdict"] == "admitted"
+
+
+@pytest.mark.parametrize("count", [4, 5])
+@pytest.mark.parametrize("size", [2, 3])
+def test_sets_agree_with_trying_every_way(count: int, size: int) -> None:
+    # Each way to restart each set's VMs is tried; the limits are near what the sets need.
+    for seed in range(12):
+        chance = random.Random(seed)
+        vms = [
+            vm(
+                f"v{i}",
+                memory_mib=chance.choice((1000, 1500, 2000)),
+                host=f"kvm{i % count + 1}",
+                ha=chance.random() < 0.8,
+            )
+            for i in range(count + 2)
+        ]
+        memory = chance.choice((3500, 4000, 4500, 5500))
+        policy = rules(
+            failover={"host_failures_tolerated": size}, memory_overcommit={}, host_overhead={"qemu_overhead_mib": 0}
+        )
+        made = plan(cluster(count, memory_mib=memory), vms, policy, **SHARED)
+        lost = 0
+        for dead in combinations([f"kvm{i + 1}" for i in range(count)], size):
+            alive = {f"kvm{i + 1}": memory for i in range(count) if f"kvm{i + 1}" not in dead}
+            for entry in vms:
+                if entry["host"] in alive:
+                    alive[entry["host"]] -= entry["memory_mib"]
+            moved = [entry["memory_mib"] for entry in vms if entry["host"] in dead and entry["ha"]]
+            lost += not any(
+                all(
+                    left >= sum(m for m, to in zip(moved, way, strict=True) if to == name)
+                    for name, left in alive.items()
+                )
+                for way in product(alive, repeat=len(moved))
+            )
+        sets = made["failover_sets"]
+        assert (sets["broken"], sets["survived"]) == (lost, lost == 0), (seed, sets)

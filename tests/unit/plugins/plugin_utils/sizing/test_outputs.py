@@ -17,7 +17,7 @@ from ansible_collections.croft.infra.plugins.plugin_utils.sizing import policy
 from ansible_collections.croft.infra.plugins.plugin_utils.sizing.artifacts import files, render_junit, to_sarif
 from ansible_collections.croft.infra.plugins.plugin_utils.sizing.plan import make_plan
 from ansible_collections.croft.infra.plugins.plugin_utils.sizing.report import render_html
-from ansible_collections.croft.infra.plugins.plugin_utils.sizing.terminal import render_terminal
+from ansible_collections.croft.infra.plugins.plugin_utils.sizing.terminal import render_terminal, sets_line
 from sizing_cases import TODAY, cluster, found, host, plan, rules, vm
 
 SCHEMA = json.loads(
@@ -49,7 +49,13 @@ def tight() -> dict[str, Any]:
     return plan(cluster(1, memory_mib=100, disk_gib=0), [vm(f"v{i}", memory_mib=1, host="kvm1") for i in range(3)])
 
 
-ALL = [admitted, refused, unreadable, tight]
+def lost_sets() -> dict[str, Any]:
+    policy = rules(failover={"host_failures_tolerated": 2}, memory_overcommit={})
+    vms = [vm(f"v{i}", memory_mib=3000, host=f"kvm{i + 1}", ha=True) for i in range(3)]
+    return plan(cluster(3, memory_mib=7000), vms, policy, storage_layout="centralized")
+
+
+ALL = [admitted, refused, unreadable, tight, lost_sets]
 
 
 @pytest.mark.parametrize("case", ALL)
@@ -242,3 +248,31 @@ def test_cells_on_a_phone_are_named_by_their_column() -> None:
     page = render_html(admitted())
     for row in re.findall(r"<tr>(<td.*?)</tr>", page):
         assert row.count("<td") == row.count("data-label=")
+
+
+def test_sets_of_hosts_are_said_on_the_page_and_on_the_terminal() -> None:
+    said = "When 2 hosts die at once: 3 of 3 sets are not survived (all 3 examined)"
+    assert said in render_terminal(lost_sets())
+    page = render_html(lost_sets())
+    assert said in page
+    assert "kvm1 and kvm2" in page
+    assert "When several hosts die at once" not in render_html(admitted())
+    prints = [r["partialFingerprints"]["croft/v1"] for r in to_sarif(lost_sets())["runs"][0]["results"]]
+    assert len(prints) == len(set(prints))
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({}, "every one of 6 sets is survived (all 6 examined)"),
+        ({"examined": 0, "proof": "slots"}, "proved for all at once: the free slots suffice for the worst of them"),
+        (
+            {"survived": False, "proof": "bound", "examined": 5},
+            "no set is known that is not survived (not proved: 5 of 6 examined, those that lose most memory)",
+        ),
+        ({"survived": False, "broken": 2}, "2 of 6 sets are not survived"),
+    ],
+)
+def test_how_sets_are_said(changes: dict[str, Any], said: str) -> None:
+    sets = {"hosts_that_die": 2, "sets": 6, "examined": 6, "proof": "all", "survived": True, "broken": 0, "lost": []}
+    assert said in sets_line({**sets, **changes})

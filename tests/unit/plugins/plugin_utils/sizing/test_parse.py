@@ -305,8 +305,8 @@ def test_two_unmanaged_vms_may_share_a_name() -> None:
             "sizing_policy.rules.consolidation.max: is 0, must be a whole",
         ),
         (
-            {"rules": {"failover": {"host_failures_tolerated": 2}}},
-            "sizing_policy.rules.failover.host_failures_tolerated: is 2",
+            {"rules": {"failover": {"host_failures_tolerated": -1}}},
+            "sizing_policy.rules.failover.host_failures_tolerated: is -1",
         ),
         ({"rules": {"storage-capacity": {"near_full": 1.1}}}, "sizing_policy.rules.storage-capacity.near_full: is 1.1"),
         (

@@ -4,11 +4,13 @@
 
 from __future__ import annotations
 
+import random
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from ansible_collections.croft.infra.plugins.plugin_utils.sizing import placing
+from ansible_collections.croft.infra.plugins.plugin_utils.sizing.artifacts import files
 from sizing_cases import TODAY, cluster, found, host, levels, only, plan, rules, vm
 
 NO_OVERHEAD = {"qemu_overhead_mib": 0}
@@ -174,8 +176,20 @@ def test_more_vms_than_the_search_takes_still_gives_a_plan() -> None:
     vms = [vm(f"v{i:03}") for i in range(500)]
     made = plan(cluster(40), vms)
     assert made["summary"]["placed"] == 400
-    assert made["summary"]["search"] == "stopped"
+    # Ten VMs for each of 40 hosts: the sums alone prove that 100 have no place.
+    assert made["summary"]["search"] == "complete"
     assert made["summary"]["findings"]["deny"] == 100
+
+
+def test_what_neither_the_sums_nor_the_search_decide_is_said_to_be_open() -> None:
+    # One VM of 6000 for each host of 10000: the sums fit (401 * 6000 < 300 * 10000), the VMs do not.
+    vms = [vm(f"v{i:03}", memory_mib=6000 + i % 2) for i in range(401)]
+    made = plan(cluster(300, memory_mib=10000), vms, rules(memory_overcommit={}))
+    assert made["summary"]["placed"] == 300
+    assert made["summary"]["search"] == "stopped"
+    alike = [vm(f"v{i:03}", memory_mib=6000) for i in range(401)]
+    made = plan(cluster(300, memory_mib=10000), alike, rules(memory_overcommit={}))
+    assert (made["summary"]["placed"], made["summary"]["search"]) == (300, "complete")
 
 
 def test_a_refused_database_takes_no_room_unless_it_is_there() -> None:
@@ -243,3 +257,91 @@ def test_no_vm_at_all_is_a_plan() -> None:
     made = plan(cluster(2), [])
     assert made["verdict"] == "admitted"
     assert made["placements"] == {}
+
+
+NODES = {"kvm1": host(numa_nodes=4), "kvm2": host(numa_nodes=2)}
+
+
+@pytest.mark.parametrize("placement", ["spread", "pack"])
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [
+        ({"vcpus": 8}, "kvm1"),
+        ({"vcpus": 9}, "kvm2"),
+        ({"memory_mib": 16384}, "kvm1"),
+        ({"memory_mib": 16385}, "kvm2"),
+    ],
+)
+def test_a_vm_goes_where_it_fits_one_numa_node(placement: str, size: dict[str, int], expected: str) -> None:
+    # A quarter of kvm1 is 8 threads and 16384 MiB; the load alone would send v to kvm1.
+    vms = [vm("y", host="kvm2", memory_mib=20000), vm("v", **size)]
+    if placement == "pack":
+        vms = [vm("y", host="kvm1", memory_mib=1000), vm("v", **size)]
+    made = plan(NODES, vms, {"placement": placement})
+    assert made["placements"]["v"] == expected
+    assert levels(made, "numa") == []
+
+
+def test_a_vm_that_is_larger_than_every_node_it_can_have_is_noted() -> None:
+    made = plan(
+        NODES, [vm("v", vcpus=9, memory_mib=16385, host="kvm1"), vm("w", vcpus=8, memory_mib=16384, host="kvm1")]
+    )
+    cpu, memory = sorted((f for f in made["findings"] if f["rule"] == "numa"), key=lambda f: f["resource"])
+    assert (cpu["vm"], cpu["level"], cpu["value"], cpu["limit"], cpu["margin"]) == ("v", "info", 9, 8, -1)
+    assert cpu["message"] == "v is larger than one of the 4 NUMA nodes of kvm1: 9 of 8 threads"
+    assert cpu["fix"] == "lower vcpus to at most 8, or give it a host with larger nodes (kvm2)"
+    assert (memory["value"], memory["limit"]) == (16385, 16384)
+    assert made["verdict"] == "admitted"
+    alone = plan({"kvm1": NODES["kvm1"]}, [vm("v", vcpus=9)])
+    assert only(alone, "numa", "info")["fix"].endswith("(there is none)")
+
+
+@pytest.mark.parametrize("placement", ["spread", "pack"])
+@pytest.mark.parametrize("layout", ["local", "centralized"])
+def test_one_more_vm_of_any_size_moves_none(placement: str, layout: str) -> None:
+    policy = {"placement": placement}
+    for seed in range(8):
+        chance = random.Random(seed)
+        vms = [
+            vm(f"v{i:02}", chance.randint(1, 6), 1000 * chance.randint(1, 12), ha=layout != "local") for i in range(20)
+        ]
+        hosts = cluster(6, disk_gib=100_000)
+        first = plan(hosts, vms, policy, storage_layout=layout)
+        at = first["placements"]
+        assert first["verdict"] == "admitted"
+        running = {
+            name: host(
+                disk_gib=100_000,
+                facts=[found(v["name"], v["vcpus"], v["memory_mib"]) for v in vms if at[v["name"]] == name],
+            )
+            for name in hosts
+        }
+        more = vm("new", chance.randint(1, 10), 1000 * chance.randint(1, 20), ha=layout != "local")
+        chance.shuffle(vms)
+        second = plan(running, [more, *vms], policy, storage_layout=layout)
+        assert {name: second["placements"][name] for name in at} == at
+        assert second["placements"]["new"] is not None
+
+
+@pytest.mark.parametrize("placement", ["spread", "pack"])
+def test_any_order_of_the_input_gives_the_same_bytes(placement: str) -> None:
+    chance = random.Random(5)
+    groups = [None, None, "web", "db"]
+    vms = [
+        vm(f"v{i:03}", chance.randint(1, 6), 1000 * chance.randint(1, 12), ha=True, anti_affinity=chance.choice(groups))
+        for i in range(60)
+    ]
+    hosts = cluster(14, disk_gib=100_000)
+    policy = {"placement": placement, "rules": {"affinity": {"level": "warn"}}}
+    made = {
+        files(
+            plan(
+                dict(chance.sample(list(hosts.items()), 14)),
+                chance.sample(vms, 60),
+                policy,
+                storage_layout="centralized",
+            )
+        )["plan.json"]
+        for _ in range(4)
+    }
+    assert len(made) == 1

@@ -16,6 +16,7 @@ from sizing_cases import breaks, cluster, found, host, plan, vm
 
 # Memory in few big steps and small hosts: most cases are near a limit, and exact fits happen.
 SLOW = settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+PLACEMENTS = st.sampled_from([{"placement": "spread"}, {"placement": "pack"}])
 LAYOUTS = st.sampled_from(["local", "centralized"])
 
 
@@ -64,14 +65,14 @@ def vms_of(draw: st.DrawFn, hosts: dict[str, Any], most: int = 5) -> list[dict[s
     return vms
 
 
-CASES = hosts_of().flatmap(lambda hosts: st.tuples(st.just(hosts), vms_of(hosts), LAYOUTS))
+CASES = hosts_of().flatmap(lambda hosts: st.tuples(st.just(hosts), vms_of(hosts), LAYOUTS, PLACEMENTS))
 
 
 @SLOW
 @given(CASES)
 def test_admitted_means_that_the_naive_checker_finds_nothing_and_refused_that_it_does(case: Any) -> None:
-    hosts, vms, layout = case
-    made = plan(hosts, vms, storage_layout=layout)
+    hosts, vms, layout, policy = case
+    made = plan(hosts, vms, policy, storage_layout=layout)
     broken = breaks(hosts, vms, made["placements"], layout)
     assert (made["verdict"] == "refused") == bool(broken), (broken, made["findings"])
 
@@ -79,8 +80,8 @@ def test_admitted_means_that_the_naive_checker_finds_nothing_and_refused_that_it
 @SLOW
 @given(CASES)
 def test_refused_means_that_no_placement_passes(case: Any) -> None:
-    hosts, vms, layout = case
-    made = plan(hosts, vms, storage_layout=layout)
+    hosts, vms, layout, policy = case
+    made = plan(hosts, vms, policy, storage_layout=layout)
     if made["verdict"] == "admitted" or len(vms) > 4:
         return
     assert made["summary"]["search"] == "complete"
@@ -93,8 +94,8 @@ def test_refused_means_that_no_placement_passes(case: Any) -> None:
 @SLOW
 @given(CASES, st.data())
 def test_more_capacity_never_turns_admitted_into_refused(case: Any, data: st.DataObject) -> None:
-    hosts, vms, layout = case
-    if plan(hosts, vms, storage_layout=layout)["verdict"] != "admitted":
+    hosts, vms, layout, policy = case
+    if plan(hosts, vms, policy, storage_layout=layout)["verdict"] != "admitted":
         return
     more = deepcopy(hosts)
     name = data.draw(st.sampled_from(sorted(hosts)))
@@ -105,26 +106,26 @@ def test_more_capacity_never_turns_admitted_into_refused(case: Any, data: st.Dat
         more["kvm9"] = host(disk_gib=disk, threads=data.draw(st.sampled_from([4, 32])), cores=4)
     else:
         more[name]["croft_capacity"][key] += data.draw(st.integers(1, 5000))
-    assert plan(more, vms, storage_layout=layout)["verdict"] == "admitted"
+    assert plan(more, vms, policy, storage_layout=layout)["verdict"] == "admitted"
 
 
 @SLOW
 @given(CASES, st.randoms(use_true_random=False))
 def test_the_order_of_the_input_changes_nothing(case: Any, random: Any) -> None:
-    hosts, vms, layout = case
+    hosts, vms, layout, policy = case
     mixed_vms = random.sample(vms, len(vms))
     mixed_hosts = {name: hosts[name] for name in random.sample(sorted(hosts), len(hosts))}
     for own in mixed_hosts.values():
         own["croft_host_facts"]["virtual_machines"].reverse()
-    first = json.dumps(plan(hosts, vms, storage_layout=layout))
-    assert json.dumps(plan(mixed_hosts, mixed_vms, storage_layout=layout)) == first
+    first = json.dumps(plan(hosts, vms, policy, storage_layout=layout))
+    assert json.dumps(plan(mixed_hosts, mixed_vms, policy, storage_layout=layout)) == first
 
 
 @SLOW
 @given(CASES)
 def test_the_numbers_add_up(case: Any) -> None:
-    hosts, vms, layout = case
-    made = plan(hosts, vms, storage_layout=layout)
+    hosts, vms, layout, policy = case
+    made = plan(hosts, vms, policy, storage_layout=layout)
     for finding in made["findings"]:
         if finding["margin"] is not None:
             distance = finding["limit"] - finding["value"]
@@ -147,15 +148,15 @@ def test_the_numbers_add_up(case: Any) -> None:
 @SLOW
 @given(CASES)
 def test_what_was_placed_stays_when_it_runs(case: Any) -> None:
-    hosts, vms, layout = case
-    made = plan(hosts, vms, storage_layout=layout)
+    hosts, vms, layout, policy = case
+    made = plan(hosts, vms, policy, storage_layout=layout)
     running = deepcopy(hosts)
     for entry in vms:
         to = made["placements"][entry["name"]]
         if to is not None:
             facts = running[to]["croft_host_facts"]["virtual_machines"]
             facts.append(found(entry["name"], entry["vcpus"], entry["memory_mib"], entry["disk_gib"]))
-    again = plan(running, vms, storage_layout=layout)
+    again = plan(running, vms, policy, storage_layout=layout)
     kept = {name: to for name, to in made["placements"].items() if to is not None}
     assert {name: again["placements"][name] for name in kept} == kept
     if made["verdict"] == "admitted":
