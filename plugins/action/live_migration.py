@@ -57,7 +57,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
                 return {**seen, "failed": True}
             if seen["result"] is not None:
                 break
-            for one in seen["progress"]:
+            for one in (one for one in seen["progress"] if one["total_mib"]):
                 Display().display(f"{host}: {one['name']}: {one['remaining_mib']} of {one['total_mib']} MiB left")
         done: dict[str, Any] = seen["result"]
         self._remove_tmp_path(None)

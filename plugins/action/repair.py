@@ -10,6 +10,7 @@ from typing import Any
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 from ansible.utils.vars import transform_to_native_types
+from ansible_collections.croft.infra.plugins.action.moves import addressed
 from ansible_collections.croft.infra.plugins.action.plan import ARGUMENTS as PLAN_ARGUMENTS
 from ansible_collections.croft.infra.plugins.action.plan import host_variables, judged_on
 from ansible_collections.croft.infra.plugins.plugin_utils.sizing.repair_plan import make_repair, render
@@ -44,4 +45,5 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             return result
         Display().display(render(made))
         result["repair"] = made
+        result["waves"] = addressed(made["waves"], (task_vars or {}).get("hostvars", {}))
         return result

@@ -17,8 +17,8 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     },
     "copy_disks": {"type": "bool", "default": False},
     "parallel": {"type": "int", "default": 2},
-    "bandwidth_mib": {"type": "int"},
-    "downtime_ms": {"type": "int"},
+    "bandwidth_mib": {"type": "int", "default": 0},
+    "downtime_ms": {"type": "int", "default": 0},
     "mode": {"type": "str", "choices": list(MODES), "default": "precopy"},
     "timeout": {"type": "int", "default": 600},
 }

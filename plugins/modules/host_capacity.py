@@ -72,6 +72,11 @@ virtual_machines:
   sample:
     - {name: web1, uuid: e39b45ed-20cd-5005-9a3f-de882b74d056, vcpus: 2, memory_mib: 2048, disk_gib: 20.0,
        state: running, autostart: true, managed: true}
+maintenance:
+  description: Why the host takes nothing new; null when it does.
+  returned: success
+  type: dict
+  sample: {reason: new memory}
 libvirt:
   description: Whether libvirt answered, its version, and why not.
   returned: success
@@ -79,6 +84,8 @@ libvirt:
   sample: {available: true, version: 11.3.0, reason: null}
 """
 
+import json
+from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -91,6 +98,8 @@ from ansible_collections.croft.infra.plugins.module_utils.libvirt_connection imp
 )
 from ansible_collections.croft.infra.plugins.module_utils.open_stores import opened
 from ansible_collections.croft.infra.plugins.module_utils.store import NFS_POOLS, Store, host_stores
+
+MAINTENANCE = Path("/etc/croft/maintenance.json")
 
 
 def read_libvirt(uri: str, main: Store, others: list[Store]) -> dict[str, Any]:
@@ -108,6 +117,17 @@ def read_libvirt(uri: str, main: Store, others: list[Store]) -> dict[str, Any]:
         return {"pools": [], "virtual_machines": [], "libvirt": about, "size": None}
 
 
+def read_maintenance() -> dict[str, Any] | None:
+    """What playbooks/drain.yml left on the host; None when it takes VMs."""
+    try:
+        about = json.loads(MAINTENANCE.read_text())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError):
+        return {"reason": f"{MAINTENANCE} cannot be read"}
+    return {"reason": str(about.get("reason", "")) if isinstance(about, dict) else ""}
+
+
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
@@ -123,6 +143,7 @@ def main() -> None:
     found = read_libvirt(given["uri"], store, others)
     # Of a server that does not answer yet nothing is known; of a pool of the host the file system that it will be on.
     unknown = (None, None) if any(pool["name"] == given["pool"] for pool in given["nfs_pools"]) else None
+    found["maintenance"] = read_maintenance()
     size, free = found.pop("size") or unknown or file_system(given["pool_path"])
     module.exit_json(changed=False, capacity={**read_capacity(), "disk_gib": size, "disk_free_gib": free}, **found)
 

@@ -41,11 +41,13 @@ options:
     type: int
     default: 2
   bandwidth_mib:
-    description: The most that one migration sends, in MiB/s; no limit by default.
+    description: The most that one migration sends, in MiB/s; no limit with 0.
     type: int
+    default: 0
   downtime_ms:
-    description: How long a guest may stand still at the end, in milliseconds; QEMU's own limit (300) by default.
+    description: How long a guest may stand still at the end, in milliseconds; QEMU's own limit (300) with 0.
     type: int
+    default: 0
   mode:
     description:
       - What is done about a guest that writes faster than the network carries. C(precopy) tries on until O(timeout),
@@ -130,7 +132,7 @@ def main() -> None:
         argument_spec={**ARGUMENTS, "uri": {"type": "str", "default": DEFAULT_URI}}, supports_check_mode=True
     )
     given = module.params
-    limits = Limits(given["bandwidth_mib"], given["downtime_ms"], given["timeout"], given["mode"])
+    limits = Limits(given["bandwidth_mib"] or None, given["downtime_ms"] or None, given["timeout"], given["mode"])
     try:
         with connection(given["uri"]) as conn, ExitStack() as stack:
             run(module, Migrator(conn, limits, stack))

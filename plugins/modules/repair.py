@@ -59,6 +59,11 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+waves:
+  description: The steps, as RV(croft.infra.moves#module:waves).
+  returned: success
+  type: list
+  elements: dict
 repair:
   description: What to move, in order.
   returned: success
@@ -80,6 +85,11 @@ repair:
       description: Each with vm, from, to, memory_mib, disk_gib (0 on shared storage) and bytes, to be done one by one.
       type: list
       elements: dict
+      returned: always
+    waves:
+      description: The same steps in waves; those of one wave may run at once.
+      type: list
+      elements: list
       returned: always
     bytes:
       description: >-

@@ -298,9 +298,10 @@ class _Cluster:
         for item, host in zip(items, found.where, strict=True):
             if host is not None:
                 board.put(item, host)
-        board.closed.update(dead)
+        dying = set(dead) - board.closed
+        board.closed |= dying
         more = greedy(board, extra, range(len(extra)), _tightest)
-        board.closed.difference_update(dead)
+        board.closed -= dying
         where = [*found.where, *more.where]
         for item, host in zip((*items, *extra), where, strict=True):
             if host is not None:
@@ -415,6 +416,8 @@ def shortfalls(board: Board, item: Demand, host: int, inputs: Inputs) -> list[Sh
     top = board.ceilings[host]
     q = inputs.policy.rules["memory-overcommit"]["limit"].denominator
     gaps = []
+    if host in board.closed and inputs.hosts[host].maintenance is not None:
+        gaps.append(Shortfall("maintenance", 1e9, f"takes nothing new ({inputs.hosts[host].maintenance})"))
     for need, limit, unit in (
         (item.vm_vcpus, top.vm_vcpus, "vCPUs"),
         (item.vm_memory_mib, top.vm_memory_mib, "MiB"),

@@ -95,6 +95,11 @@ def in_force(inputs: Inputs, rule: str, host: str | None, vm: str | None) -> boo
     return any(w.in_force(inputs.today) and w.covers(rule, host, vm) for w in inputs.policy.waivers)
 
 
+def closed(inputs: Inputs) -> set[int]:
+    """The hosts, by index, that take nothing new: those in maintenance. What runs there may stay."""
+    return {i for i, host in enumerate(inputs.hosts) if host.maintenance is not None}
+
+
 def ceilings(inputs: Inputs, level: str) -> list[Ceiling]:
     """One ceiling a host, made of the rules that have this level and no waiver for that host."""
     policy = inputs.policy

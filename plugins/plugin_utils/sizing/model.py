@@ -62,6 +62,8 @@ class Host:
     osds: int
     reserve_declared: bool
     source: str
+    # Why the host takes nothing new at the moment; None when it does.
+    maintenance: str | None = None
 
     @property
     def node_threads(self) -> int:

@@ -79,6 +79,7 @@ def read_inputs(  # noqa: PLR0913
         hosts, host_variables, problems, layout, int(rules.rules["host-overhead"]["osd_memory_mib"])
     )
     _check_presence(vms, present, problems)
+    _check_pins(vms, present, parsed_hosts, problems)
     if problems.found:
         return None, problems.lines
     inputs = Inputs(
@@ -90,6 +91,21 @@ def read_inputs(  # noqa: PLR0913
         today=today,
     )
     return inputs, []
+
+
+def _check_pins(
+    vms: Sequence[VirtualMachine], present: Sequence[RunningVm], hosts: Sequence[Host], problems: Problems
+) -> None:
+    """A VM that is to be made cannot be pinned to a host that takes nothing new."""
+    resting = {host.name: host.maintenance for host in hosts if host.maintenance is not None}
+    there = {vm.name for vm in present if vm.managed}
+    for vm in vms:
+        if vm.host in resting and vm.name not in there:
+            problems.add(
+                f"VM {vm.name}",
+                f"is pinned to {vm.host}, which takes nothing new ({resting[vm.host]}); end its maintenance with "
+                "playbooks/undrain.yml, or take the pin out",
+            )
 
 
 # --- virtual machines -------------------------------------------------------------------------------------------------
@@ -329,11 +345,17 @@ def parse_hosts(
             reserved_memory_mib=reserved["memory_mib"],
             osds=osds,
             reserve_declared=own.get("host_reserved") is not None,
+            maintenance=_parse_maintenance(facts),
             **capacity,
         )
         _check_reserve(host, osd_memory_mib, problems)
         hosts.append(host)
     return hosts, present
+
+
+def _parse_maintenance(facts: Any) -> str | None:
+    about = facts.get("maintenance") if isinstance(facts, Mapping) else None
+    return str(about.get("reason") or "no reason given") if isinstance(about, Mapping) else None
 
 
 def _facts_usable(name: str, facts: Any, problems: Problems) -> bool:

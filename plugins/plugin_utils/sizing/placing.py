@@ -25,6 +25,7 @@ from ansible_collections.croft.infra.plugins.plugin_utils.sizing.limits import (
     Demand,
     Demands,
     ceilings,
+    closed,
     demand,
     in_force,
     memory_weight,
@@ -124,6 +125,7 @@ def place(inputs: Inputs) -> Placed:
     wanted = {vm.name for vm in inputs.virtual_machines}
 
     board = Board(ceilings(inputs, "deny"))
+    board.closed = closed(inputs)
     demands = Demands(inputs)
     for vm in foreign:
         board.put(foreign_demand(vm, inputs), index[vm.host])

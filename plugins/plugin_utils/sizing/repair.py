@@ -20,6 +20,7 @@ from heapq import heappop, heappush
 from ansible_collections.croft.infra.plugins.plugin_utils.sizing.limits import (
     Demand,
     ceilings,
+    closed,
     demand,
     in_force,
 )
@@ -130,6 +131,7 @@ class _Cluster:
         self.items = [demand([vm], inputs) for vm in self.vms]
         self.at = [self.index[self.running[vm.name].host] for vm in self.vms]
         self.board = Board(ceilings(inputs, "deny"))
+        self.board.closed = closed(inputs)
         self.fixed = Board(self.board.ceilings)
         kept = {id(vm) for vm in self.running.values()}
         for other in inputs.present:
@@ -450,6 +452,7 @@ class _Cluster:
             if wish is not None:
                 return False  # it may stay or go: two choices that the search of arrangements does not know
         board = Board(self.fixed.ceilings)
+        board.closed = set(self.board.closed)
         for host in range(len(board.ceilings)):
             board.vcpus[host], board.memory[host] = self.fixed.vcpus[host], self.fixed.memory[host]
             board.disk_mib[host], board.vms[host] = self.fixed.disk_mib[host], self.fixed.vms[host]

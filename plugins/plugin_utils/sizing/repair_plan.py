@@ -9,6 +9,7 @@ from datetime import date
 from typing import Any
 
 from ansible_collections.croft.infra.plugins.plugin_utils.sizing import text
+from ansible_collections.croft.infra.plugins.plugin_utils.sizing.moves import in_waves, step_dict
 from ansible_collections.croft.infra.plugins.plugin_utils.sizing.parse import read_inputs
 from ansible_collections.croft.infra.plugins.plugin_utils.sizing.plan import finding_dict
 from ansible_collections.croft.infra.plugins.plugin_utils.sizing.repair import Repair, repair
@@ -38,7 +39,8 @@ def make_repair(  # noqa: PLR0913
         return None, [
             f"host {host}: was not read; register croft.infra.host_capacity as croft_host_facts" for host in unread
         ]
-    return to_dict(repair(inputs)), []
+    made = repair(inputs)
+    return {**to_dict(made), "waves": [[step_dict(step) for step in wave] for wave in in_waves(inputs, made.steps)]}, []
 
 
 def to_dict(made: Repair) -> dict[str, Any]:
@@ -46,17 +48,7 @@ def to_dict(made: Repair) -> dict[str, Any]:
     return {
         "verdict": made.verdict,
         "proved": made.proved,
-        "steps": [
-            {
-                "vm": step.vm,
-                "from": step.source,
-                "to": step.target,
-                "memory_mib": step.memory_mib,
-                "disk_gib": step.disk_mib / 1024,
-                "bytes": (step.memory_mib + step.disk_mib) * _MIB,
-            }
-            for step in made.steps
-        ],
+        "steps": [step_dict(step) for step in made.steps],
         "bytes": sum(step.memory_mib + step.disk_mib for step in made.steps) * _MIB,
         "broken": [finding_dict(finding) for finding in made.broken],
         "remaining": [finding_dict(finding) for finding in made.remaining],

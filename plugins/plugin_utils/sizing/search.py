@@ -79,12 +79,13 @@ class Board:
         return any(self.fits(item, host) for host in range(len(self.ceilings)))
 
     def part(self, hosts: Sequence[int]) -> Board:
-        """A board of these hosts alone, in this order, open and with what is on them."""
+        """A board of these hosts alone, in this order, with what is on them."""
         small = Board([self.ceilings[host] for host in hosts])
         for name in ("vcpus", "memory", "disk_mib", "vms"):
             sums: list[int] = getattr(self, name)
             setattr(small, name, [sums[host] for host in hosts])
         small.apart = [dict(self.apart[host]) for host in hosts]
+        small.closed = {place for place, host in enumerate(hosts) if host in self.closed}
         return small
 
     def under(self, ceilings: Sequence[Ceiling]) -> Board:

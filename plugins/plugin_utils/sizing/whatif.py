@@ -215,7 +215,11 @@ def _host(name: str, host: Mapping[str, Any]) -> Host:
     capacity, reserved = host["capacity"], host["reserved"]
     return Host(
         name=name,
-        **{key: int(capacity[key]) for key in ("sockets", "cores", "threads", "memory_mib", "numa_nodes")},
+        sockets=int(capacity["sockets"]),
+        cores=int(capacity["cores"]),
+        threads=int(capacity["threads"]),
+        memory_mib=int(capacity["memory_mib"]),
+        numa_nodes=int(capacity["numa_nodes"]),
         disk_mib=int(Fraction(repr(capacity["disk_gib"])) * 1024),
         reserved_cpus=int(reserved["cpus"]),
         reserved_memory_mib=int(reserved["memory_mib"]),
