@@ -235,6 +235,15 @@ def disk_xml(place: Disk, target: str) -> str:
     return ET.tostring(_add_disk(devices, place, target), encoding="unicode")
 
 
+def mirror_ready(xml: str, target: str) -> bool:
+    """Whether the copy of a running domain's disk is equal and follows every write."""
+    for disk in ET.fromstring(xml).iterfind("devices/disk"):
+        at, mirror = disk.find("target"), disk.find("mirror")
+        if at is not None and at.get("dev") == target:
+            return mirror is not None and mirror.get("ready") == "yes"
+    return False
+
+
 def edited(xml: str, wish: Wish) -> str:
     """The domain's XML with the managed fields as wished, and all else as it was."""
     root = ET.fromstring(xml)
