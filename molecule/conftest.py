@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,14 +69,14 @@ def play(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Play:
     for name in ("ANSIBLE_CONFIG", "ANSIBLE_COLLECTIONS_PATH"):
         monkeypatch.delenv(name, raising=False)
 
-    def run(playbook: str, *, cmdline: str = "", inventory: Path = INVENTORY, **variables: Any) -> Run:
+    def run(playbook: str, *, cmdline: str = "", inventory: Sequence[Path] = (INVENTORY,), **variables: Any) -> Run:
         # A directory for each: a runner reads the last run's command line from where it left it.
         home = tmp_path / "runs" / str(len(list(tmp_path.glob("runs/*"))))
         home.mkdir(parents=True)
         done = ansible_runner.run(
             private_data_dir=str(home),
             project_dir=str(ROOT),
-            inventory=str(inventory),
+            inventory=[str(path) for path in inventory],
             playbook=playbook,
             cmdline=cmdline or None,
             extravars=variables,

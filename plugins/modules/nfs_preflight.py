@@ -68,6 +68,11 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.croft.infra.plugins.module_utils import nfs
+from ansible_collections.croft.infra.plugins.module_utils.libvirt_connection import (
+    LibvirtFailedError,
+    LibvirtMissingError,
+    connection,
+)
 from ansible_collections.croft.infra.plugins.module_utils.store import client, has_nfs
 
 PATIENCE = 5
@@ -125,7 +130,14 @@ def try_qemu(module: AnsibleModule, pool: dict[str, Any]) -> nfs.Looked:
             break
         time.sleep(GRACE_PAUSE)
         code, _out, err = module.run_command(command)
-    return nfs.Looked() if code == 0 else nfs.Looked(access=last_line(err))
+    if code:
+        return nfs.Looked(access=last_line(err))
+    try:
+        with connection(f"qemu+tls://{pool['server']}/system") as conn:
+            there = conn.storagePoolLookupByName(pool["name"])
+            return nfs.Looked(free_gib=round(there.info()[3] / 1024**3, 2))
+    except (LibvirtMissingError, LibvirtFailedError) as error:
+        return nfs.Looked(access=f"its libvirt makes no volumes: {error}")
 
 
 def look(module: AnsibleModule, pool: dict[str, Any], how: str) -> nfs.Looked:

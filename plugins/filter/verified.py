@@ -1,0 +1,62 @@
+# Copyright: the croft contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Adapter of plugin_utils/verify.py."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: verified
+author: the croft contributors (@croft)
+version_added: "0.1.0"
+short_description: Hold what runs against what the inventory wishes
+description:
+  - Gives one line for each VM that is missing, runs twice, is in another state than wished, is paused by its storage or
+    does not answer, and for each storage server that is silent. An empty list says that all is well.
+positional: _input, hosts, hostvars
+options:
+  _input:
+    description: The VMs of the inventory, a list, or a mapping by name.
+    type: raw
+    required: true
+  hosts:
+    description: The hosts of VMs.
+    type: list
+    elements: str
+    required: true
+  hostvars:
+    description: The variables of all hosts; C(croft_health), the result of M(croft.infra.vm_health), is read.
+    type: dict
+    required: true
+"""
+
+EXAMPLES = r"""
+lines: "{{ virtual_machines | croft.infra.verified(groups['kvm_hosts'], hostvars) }}"
+# => ["VM web1 on kvm1: its agent does not answer: not connected"]
+"""
+
+RETURN = r"""
+_value:
+  description: What is not as it should be, one line each.
+  type: list
+  elements: str
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ansible_collections.croft.infra.plugins.plugin_utils.verify import verify
+
+
+def verified(wished: Any, hosts: Sequence[str], hostvars: Mapping[str, Any]) -> list[str]:
+    entries = [{"name": name, **vm} for name, vm in wished.items()] if isinstance(wished, Mapping) else list(wished)
+    health: dict[str, Any] = {}
+    for host in hosts:
+        about = hostvars[host].get("croft_health")
+        usable = isinstance(about, Mapping) and not about.get("unreachable") and not about.get("failed")
+        health[host] = about if usable else None
+    return verify(entries, health)
+
+
+class FilterModule:
+    def filters(self) -> dict[str, Any]:
+        return {"verified": verified}

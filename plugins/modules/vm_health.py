@@ -1,0 +1,121 @@
+#!/usr/bin/python
+# Copyright: the croft contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Adapter: what it sees is judged in plugin_utils/verify.py."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: vm_health
+short_description: See how the VMs of a host are, and whether their storage answers
+version_added: "0.1.0"
+author: [the croft contributors (@croft)]
+description:
+  - Asks every running guest's agent, reads errors of disks and why a VM is paused, and asks each NFS server.
+  - Changes nothing and finds nothing wrong by itself; C(playbooks/verify.yml) judges.
+options:
+  nfs_pools:
+    description: NFS pools of the deployment, as M(croft.infra.virtual_machines) takes them.
+    type: list
+    elements: dict
+    default: []
+  uri:
+    description: The libvirt connection.
+    type: str
+    default: qemu:///system
+requirements: [python3-libvirt]
+attributes:
+  check_mode: {support: full, description: It only reads.}
+"""
+
+EXAMPLES = r"""
+- name: See how the VMs are
+  croft.infra.vm_health:
+  register: croft_health
+"""
+
+RETURN = r"""
+virtual_machines:
+  description: Every VM that croft made.
+  returned: success
+  type: list
+  elements: dict
+  sample: [{name: web1, state: running, io_error: false, disk_errors: {}, agent: null}]
+storage:
+  description: Every NFS server, and why it does not answer; null when it does.
+  returned: success
+  type: list
+  elements: dict
+  sample: [{pool: shared, server: 10.0.0.9, silent: null}]
+"""
+
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.croft.infra.plugins.module_utils import domain_xml
+from ansible_collections.croft.infra.plugins.module_utils.libvirt_connection import (
+    DEFAULT_URI,
+    DOMAIN_STATES,
+    LibvirtFailedError,
+    LibvirtMissingError,
+    agent_answers,
+    bindings,
+    connection,
+)
+from ansible_collections.croft.infra.plugins.module_utils.store import NFS_POOLS
+
+AGENT_SECONDS = 3
+SERVER_SECONDS = 5
+PAUSED_BY_IO_ERROR = 5  # virDomainPausedReason, VIR_DOMAIN_PAUSED_IOERROR
+
+
+def look(domain: Any) -> dict[str, Any] | None:
+    """How one VM is; None of one that croft did not make."""
+    about = domain_xml.describe(domain.XMLDesc(0))
+    if not about.managed:
+        return None
+    code, reason = domain.state(0)
+    state = DOMAIN_STATES.get(code, "unknown")
+    errors: dict[str, str] = {}
+    agent: str | None = "not asked"
+    if state == "running":
+        agent = agent_answers(domain, AGENT_SECONDS) if about.agent_connected else "not connected"
+    if domain.isActive():
+        try:
+            kinds = {1: "I/O error", 2: "no space left"}
+            errors = {disk: kinds.get(kind, "error") for disk, kind in domain.diskErrors(0).items()}
+        except bindings().libvirtError:
+            errors = {}
+    io_error = state == "paused" and reason == PAUSED_BY_IO_ERROR
+    return {"name": about.name, "state": state, "io_error": io_error, "disk_errors": errors, "agent": agent}
+
+
+def ask_server(module: AnsibleModule, server: str) -> str | None:
+    """Why an NFS server does not answer its NULL procedure, or None."""
+    command = ["timeout", str(SERVER_SECONDS), "rpcinfo", "-T", "tcp", server, "nfs"]
+    code, out, err = module.run_command(command)
+    if code == 0:
+        return None
+    lines = (err or out).strip().splitlines()
+    return lines[-1] if lines else f"no answer within {SERVER_SECONDS} s"
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={"nfs_pools": NFS_POOLS, "uri": {"type": "str", "default": DEFAULT_URI}},
+        supports_check_mode=True,
+    )
+    storage = [
+        {"pool": pool["name"], "server": pool["server"], "silent": ask_server(module, pool["server"])}
+        for pool in module.params["nfs_pools"]
+    ]
+    try:
+        with connection(module.params["uri"]) as conn:
+            found = [look(domain) for domain in sorted(conn.listAllDomains(0), key=lambda domain: domain.name())]
+    except (LibvirtMissingError, LibvirtFailedError) as error:
+        module.fail_json(msg=str(error))
+    module.exit_json(changed=False, virtual_machines=[vm for vm in found if vm is not None], storage=storage)
+
+
+if __name__ == "__main__":
+    main()

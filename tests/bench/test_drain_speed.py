@@ -1,0 +1,114 @@
+# Copyright: the croft contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""On the lab: emptying a host of 8 VMs beside a shell loop of virsh, and linked clones beside full copies.
+
+The lab is brought up when it is not there; what runs on it is replaced by the benchmark's VMs.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+BIN = Path(sys.executable).parent
+STATE = Path("/var/lib/croft-lab")
+HOSTS = {"kvm1": "10.99.0.11", "kvm2": "10.99.0.12", "kvm3": "10.99.0.13"}
+ENVIRONMENT = {
+    **os.environ,
+    "PATH": f"{BIN}:{os.environ['PATH']}",
+    "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
+}
+
+
+def node(host: str, command: str) -> str:
+    known = f"-oUserKnownHostsFile={STATE}/known_hosts"
+    ssh = ["ssh", "-i", str(STATE / "ssh/id_ed25519"), "-oBatchMode=yes", "-oLogLevel=ERROR", known]
+    return subprocess.run([*ssh, f"root@{HOSTS[host]}", command], capture_output=True, text=True, check=True).stdout
+
+
+def playbook(*names: str, **variables: Any) -> tuple[float, str]:
+    """Seconds that ansible-playbook took, and what it printed."""
+    command = ["ansible-playbook", "-i", "inventories/lab", "-i", "tests/bench/inventory", *names]
+    command += ["-e", json.dumps(variables)]
+    began = time.monotonic()
+    done = subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-3000:]
+    return time.monotonic() - began, done.stdout
+
+
+def machines(count: int, pins: Sequence[str | None]) -> list[dict[str, Any]]:
+    """Small VMs, each with a pin of the list in turn."""
+    entries: list[dict[str, Any]] = []
+    for number in range(count):
+        about: Mapping[str, Any] = {"vcpus": 1, "memory_mib": 192, "disk_gib": 1}
+        host = pins[number % len(pins)]
+        entries.append({"name": f"bench{number:02}", **about, **({"host": host} if host else {})})
+    return entries
+
+
+def remove_all() -> None:
+    for host in HOSTS:
+        node(host, "for vm in $(virsh list --all --name); do virsh destroy $vm || true; virsh undefine $vm; done 2>&1")
+    known = f"-oUserKnownHostsFile={STATE}/known_hosts"
+    server = ["ssh", "-i", str(STATE / "ssh/id_ed25519"), "-oBatchMode=yes", "-oLogLevel=ERROR", known]
+    command = "rm -f /srv/croft/bench* /srv/croft/*.lease; virsh pool-refresh shared"
+    subprocess.run([*server, "root@10.99.0.14", command], check=True, capture_output=True)
+
+
+@pytest.fixture(scope="module")
+def lab() -> None:
+    playbook("playbooks/lab.yml")
+    playbook("site.yml", virtual_machines=[])
+    remove_all()
+
+
+@pytest.mark.usefixtures("lab")
+def test_a_host_of_eight_vms_is_emptied() -> None:
+    pinned = machines(8, ["kvm1"])
+    free = machines(8, [None])
+    playbook("playbooks/plan.yml", "playbooks/virtual_machines.yml", virtual_machines=pinned)
+    targets = ["kvm2", "kvm3"] * 4
+    moves = " && ".join(
+        f"virsh migrate --live --p2p --tls --persistent --undefinesource {vm['name']} qemu+tls://{HOSTS[target]}/system"
+        for vm, target in zip(pinned, targets, strict=True)
+    )
+    began = time.monotonic()
+    node("kvm1", moves)
+    loop = time.monotonic() - began
+    back = [{"name": vm["name"], "target": "kvm1"} for vm in free]
+    playbook("playbooks/migrate.yml", virtual_machines=free, migrate=back)
+    drain, said = playbook("playbooks/drain.yml", virtual_machines=free, drain_host="kvm1", live_migration_parallel=4)
+    playbook("playbooks/undrain.yml", drain_host="kvm1")
+    downtimes = [line for line in said.splitlines() if "down for" in line]
+    print(f"\n8 VMs off one host: virsh in a loop {loop:.1f} s, drain.yml with all around it {drain:.1f} s")
+    print(f"ratio {drain / loop:.2f}")
+    print("\n".join(downtimes))
+    assert len(downtimes) == 8
+    assert not node("kvm1", "virsh list --name").split()
+    remove_all()
+
+
+@pytest.mark.usefixtures("lab")
+def test_twenty_linked_clones_beside_full_copies() -> None:
+    taken = {}
+    for clone in ("linked", "full"):
+        seconds, _said = playbook(
+            "playbooks/plan.yml",
+            "playbooks/virtual_machines.yml",
+            virtual_machines=machines(20, [None]),
+            virtual_machines_clone=clone,
+            virtual_machines_ready_timeout=900,
+        )
+        taken[clone] = seconds
+        remove_all()
+    print(f"\n20 VMs on NFS until all guests are up: linked {taken['linked']:.0f} s, full {taken['full']:.0f} s")
+    print(f"ratio {taken['linked'] / taken['full']:.2f}")
