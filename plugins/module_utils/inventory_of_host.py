@@ -72,6 +72,9 @@ def _disk_bytes(stores: Stores, domain: Any, disk: tuple[str, str, bool]) -> int
         volume = stores.volume_at(path)
     except LibvirtFailedError:
         volume = None
+    if volume is None and "://" in path:
+        # QEMU would ask the server itself, and stand still, with its guest, until it answers.
+        return 0
     try:
         return int(volume.info()[1] if volume is not None else domain.blockInfo(target, 0)[0])
     except bindings().libvirtError:

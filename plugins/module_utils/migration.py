@@ -18,6 +18,12 @@ GIB = 1 << 30
 MODES = ("precopy", "auto_converge", "post_copy")
 
 
+NO_POST_COPY = (
+    "this host lets QEMU fetch no memory on demand (vm.unprivileged_userfaultfd is 0), so post_copy cannot work; set "
+    "kvm_host_post_copy: true for all hosts and run playbooks/hosts.yml, or take another mode"
+)
+
+
 @dataclass(frozen=True)
 class Move:
     """One VM to another host; ``address`` is where the target's libvirt is reached."""

@@ -171,6 +171,7 @@ class Migrator:
         target = self.target(move.address)
         made: list[Any] = []
         domain = self.conn.lookupByName(move.name)
+        autostart = domain.autostart()
         local = [disk for disk in seen.disks if not disk.shared]
         increment = migration.incremental(seen.disks)
         try:
@@ -182,6 +183,8 @@ class Migrator:
             left = self._remove(made)
             return {**about, "state": "failed", "reason": words(error) + left}
         there = target.lookupByName(move.name)
+        # libvirt takes the definition along, and not that it starts with the host.
+        there.setAutostart(autostart)
         result = {**about, "state": "done", **migration.outcome(there.jobStats(self.lv.VIR_DOMAIN_JOB_STATS_COMPLETED))}
         left = self._remove([self._volume(disk.place) for disk in local])
         return {**result, "remark": left.lstrip("; ")} if left else result

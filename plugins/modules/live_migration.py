@@ -92,6 +92,7 @@ migrations:
 """
 
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -105,6 +106,9 @@ from ansible_collections.croft.infra.plugins.module_utils.libvirt_connection imp
 from ansible_collections.croft.infra.plugins.module_utils.migration_arguments import ARGUMENTS
 from ansible_collections.croft.infra.plugins.module_utils.migrator import Limits, Migrator
 
+# QEMU, an ordinary user, may fetch memory on demand only where this is 1.
+USERFAULTFD = Path("/proc/sys/vm/unprivileged_userfaultfd")
+
 
 def run(module: AnsibleModule, migrator: Migrator) -> None:
     """Look, refuse or move."""
@@ -112,6 +116,8 @@ def run(module: AnsibleModule, migrator: Migrator) -> None:
     moves = [migration.Move(move["name"], move["target"], move["address"]) for move in given["moves"]]
     seen = migrator.look(moves)
     problems = migration.problems(moves, seen, copy_disks=given["copy_disks"])
+    if given["mode"] == "post_copy" and USERFAULTFD.exists() and USERFAULTFD.read_text().strip() == "0":
+        problems.insert(0, migration.NO_POST_COPY)
     if problems:
         module.fail_json(msg="\n".join(["Nothing was moved:", *problems]), problems=problems)
     if module.check_mode:

@@ -69,8 +69,11 @@ SERVER_SECONDS = 5
 PAUSED_BY_IO_ERROR = 5  # virDomainPausedReason, VIR_DOMAIN_PAUSED_IOERROR
 
 
-def look(domain: Any) -> dict[str, Any] | None:
-    """How one VM is; None of one that croft did not make."""
+def look(domain: Any, silent: set[str]) -> dict[str, Any] | None:
+    """How one VM is; None of one that croft did not make. ``silent``: servers that do not answer.
+
+    QEMU asks the server for a disk's size when it is asked for errors, and stands still until it answers.
+    """
     about = domain_xml.describe(domain.XMLDesc(0))
     if not about.managed:
         return None
@@ -80,7 +83,8 @@ def look(domain: Any) -> dict[str, Any] | None:
     agent: str | None = "not asked"
     if state == "running":
         agent = agent_answers(domain, AGENT_SECONDS) if about.agent_connected else "not connected"
-    if domain.isActive():
+    waits = any(place.split("/")[2] in silent for _target, place, _read_only in about.disks if "://" in place)
+    if domain.isActive() and not waits:
         try:
             kinds = {1: "I/O error", 2: "no space left"}
             errors = {disk: kinds.get(kind, "error") for disk, kind in domain.diskErrors(0).items()}
@@ -109,9 +113,12 @@ def main() -> None:
         {"pool": pool["name"], "server": pool["server"], "silent": ask_server(module, pool["server"])}
         for pool in module.params["nfs_pools"]
     ]
+    silent = {one["server"] for one in storage if one["silent"] is not None}
     try:
         with connection(module.params["uri"]) as conn:
-            found = [look(domain) for domain in sorted(conn.listAllDomains(0), key=lambda domain: domain.name())]
+            found = [
+                look(domain, silent) for domain in sorted(conn.listAllDomains(0), key=lambda domain: domain.name())
+            ]
     except (LibvirtMissingError, LibvirtFailedError) as error:
         module.fail_json(msg=str(error))
     module.exit_json(changed=False, virtual_machines=[vm for vm in found if vm is not None], storage=storage)

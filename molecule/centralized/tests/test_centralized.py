@@ -149,10 +149,23 @@ def test_migration_keeps_what_the_guest_writes_and_changes_nothing_for_site(
     assert where()["app1"] == done["target"]
 
 
-@pytest.mark.parametrize("mode", ["auto_converge", "post_copy"])
-def test_other_ways_to_bring_memory_over(play_here: Play, mode: str) -> None:
-    run = play_here("playbooks/migrate.yml", migrate=["ci1"], live_migration_mode=mode, live_migration_downtime_ms=500)
+def test_a_guest_may_be_slowed_down_and_limits_are_taken(play_here: Play) -> None:
+    run = play_here(
+        "playbooks/migrate.yml", migrate=["ci1"], live_migration_mode="auto_converge", live_migration_downtime_ms=500
+    )
     assert run.rc == 0, run.output
+    assert guest("ci1", "hostname").strip() == "ci1"
+
+
+def test_memory_on_demand_is_used_or_refused_before_anything_moves(play_here: Play) -> None:
+    before = where()
+    run = play_here("playbooks/migrate.yml", migrate=["ci1"], live_migration_mode="post_copy")
+    if node(HOSTS["kvm1"], "cat /proc/sys/vm/unprivileged_userfaultfd").strip() == "1":
+        assert run.rc == 0, run.output
+        assert where()["ci1"] != before["ci1"]
+    else:
+        assert "vm.unprivileged_userfaultfd is 0" in fatal(run)
+        assert where() == before
     assert guest("ci1", "hostname").strip() == "ci1"
 
 
