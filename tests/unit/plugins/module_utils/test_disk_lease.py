@@ -359,7 +359,7 @@ def test_during_a_live_migration_both_hosts_hold_it(net: Net) -> None:
     start(net)
     net.running["10.0.0.11"] = True
     assert incoming(net, KVM2) is None
-    assert net.holders() == ["kvm1", "kvm2"]
+    assert (net.holders(), net.asked) == (["kvm1", "kvm2"], [])
     assert hook(net, KVM2).call("web1", "started", "begin", WEB1) is None
     stop(net, KVM1)
     assert net.holders() == ["kvm2"]

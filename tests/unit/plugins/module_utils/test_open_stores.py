@@ -133,6 +133,7 @@ def test_the_main_store_on_a_server_has_a_connection_of_its_own(conn: Any, monke
     remote = Store(POOL, "qemu+tls://10.0.0.9/system", SOURCE)
     with opened(URI, remote, [remote]) as stores:
         assert stores.volume_at("nfs://10.0.0.9/srv/vms/web1.qcow2").name() == "web1.qcow2"
+        assert stores.volume_at("nfs://10.0.0.9/srv/vms/none.qcow2") is None
     assert log == [URI, "qemu+tls://10.0.0.9/system"]
 
 

@@ -7,9 +7,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from ansible_collections.croft.infra.plugins.plugin_utils.sizing.limits import Ceiling
 from ansible_collections.croft.infra.plugins.plugin_utils.sizing.moves import Asked, make_moves
 from ansible_collections.croft.infra.plugins.plugin_utils.sizing.parse import read_inputs
 from ansible_collections.croft.infra.plugins.plugin_utils.sizing.repair import repair
+from ansible_collections.croft.infra.plugins.plugin_utils.sizing.search import Board
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sizing_cases import TODAY, cluster, found, host, only, plan, problems_of, rules, running, vm
@@ -18,12 +20,12 @@ REASON = {"reason": "new memory"}
 PLACEMENTS = ("spread", "pack")
 
 
-def resting(hosts: dict[str, Any], *names: str, about: Any = None) -> dict[str, Any]:
+def resting(hosts: dict[str, Any], *names: str) -> dict[str, Any]:
     """The hosts, those of these names in maintenance."""
     made = dict(hosts)
     for name in names:
         facts = {"virtual_machines": [], "pools": [], **made[name].get("croft_host_facts", {})}
-        made[name] = {**made[name], "croft_host_facts": {**facts, "maintenance": about or REASON}}
+        made[name] = {**made[name], "croft_host_facts": {**facts, "maintenance": REASON}}
     return made
 
 
@@ -113,6 +115,15 @@ def test_nothing_restarts_there() -> None:
     refused = plan(resting(hosts, "kvm2", "kvm3"), vms, storage_layout="centralized")
     assert refused["verdict"] == "refused"
     assert only(refused, "failover")["host"] == "kvm1"
+
+
+def test_a_part_of_the_board_is_closed_where_the_whole_is() -> None:
+    top = Ceiling(10, 10, 10, 10, 10, 10, apart=True)
+    board = Board([top] * 3)
+    board.closed = {1}
+    assert board.part([2, 1]).closed == {1}
+    assert board.part([1, 0]).closed == {0}
+    assert board.under([top] * 3).closed == {1}
 
 
 def test_a_host_in_maintenance_may_die_too() -> None:
