@@ -29,6 +29,8 @@ from typing import Any
 CONFIG = Path("/etc/croft/disk-lease.json")
 INCOMING = Path("/run/croft/incoming")
 SIZE = 4096
+# libvirt prepares an incoming VM at once; a mark that is older is of a migration that ended before it came to that.
+INCOMING_SECONDS = 60
 
 
 @dataclass(frozen=True)
@@ -192,6 +194,14 @@ def release(lease: Lease, me: Holder) -> None:
         lease.write(released(me, holders))
 
 
+def expected(mark: Path) -> bool:
+    """Whether a live migration that has just begun brings the VM. The mark has the seconds since this host's boot."""
+    try:
+        return 0 <= time.monotonic() - float(mark.read_text()) <= INCOMING_SECONDS
+    except (OSError, ValueError):
+        return False
+
+
 class Hook:
     """What libvirt's moments ask for, with the configuration that the deployment wrote."""
 
@@ -210,10 +220,11 @@ class Hook:
         refusal = None
         if (operation, moment) == ("migrate", "begin"):
             coming.parent.mkdir(parents=True, exist_ok=True)
-            coming.touch()
+            coming.write_text(str(time.monotonic()))
         elif (operation, moment) == ("prepare", "begin"):
             with self.leases(places, uuid) as leases:
-                refusals = (claim(lease, self.me, vm, incoming=coming.exists()) for lease in leases)
+                incoming = expected(coming)
+                refusals = (claim(lease, self.me, vm, incoming=incoming) for lease in leases)
                 refusal = next(filter(None, refusals), None)
         elif (operation, moment) == ("release", "end"):
             with self.leases(places, uuid) as leases:

@@ -157,7 +157,9 @@ def sentence(result: Mapping[str, Any]) -> str:
     """How one migration ended, for people."""
     if result["state"] != "done":
         return f"{result['name']}: still on {result['source']}: {result['reason']}"
+    # QEMU does not always tell how long the guest stood still.
+    down = "" if result["downtime_ms"] is None else f"down for {result['downtime_ms']} ms, "
     return (
         f"{result['name']}: {result['source']} > {result['target']} in {result['total_ms'] / 1000:.1f} s, "
-        f"down for {result['downtime_ms']} ms, {result['transferred_mib']} MiB"
+        f"{down}{result['transferred_mib']} MiB"
     )

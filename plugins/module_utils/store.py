@@ -77,7 +77,9 @@ def stores(
     for entry in nfs_pools:
         if client(entry.get("client"), kernel_has_nfs=kernel_has_nfs) == "libnfs":
             server = str(entry["server"])
-            source = Source("nfs", server, str(entry["path"]), int(entry.get("owner") or NFS_OWNER))
+            # 0 is an owner, too.
+            owner = NFS_OWNER if entry.get("owner") is None else int(entry["owner"])
+            source = Source("nfs", server, str(entry["path"]), owner)
             remote.append(Store(str(entry["name"]), f"qemu+tls://{server}/system", source))
     return next((one for one in remote if one.pool == pool), Store(pool, uri)), remote
 

@@ -50,12 +50,19 @@ progress:
 """
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.croft.infra.plugins.module_utils import migration
-from ansible_collections.croft.infra.plugins.module_utils.libvirt_connection import DEFAULT_URI, bindings, connection
+from ansible_collections.croft.infra.plugins.module_utils.libvirt_connection import (
+    DEFAULT_URI,
+    LibvirtFailedError,
+    LibvirtMissingError,
+    bindings,
+    connection,
+)
 
 
 def read_result(path: Path) -> dict[str, Any] | None:
@@ -65,6 +72,23 @@ def read_result(path: Path) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return result if "started" not in result or result.get("finished") else None
+
+
+def read_progress(uri: str, names: Sequence[str]) -> list[dict[str, Any]]:
+    """Of each VM that is on its way what is left; nothing when libvirt does not answer: the task itself will say so."""
+    progress = []
+    try:
+        with connection(uri) as conn:
+            for name in names:
+                try:
+                    stats = conn.lookupByName(name).jobStats()
+                except bindings().libvirtError:
+                    continue
+                if stats.get("type"):
+                    progress.append({"name": name, **migration.progress(stats)})
+    except (LibvirtMissingError, LibvirtFailedError):
+        return []
+    return progress
 
 
 def main() -> None:
@@ -77,16 +101,7 @@ def main() -> None:
         supports_check_mode=True,
     )
     result = read_result(Path(module.params["job_file"]))
-    progress = []
-    if result is None:
-        with connection(module.params["uri"]) as conn:
-            for name in module.params["names"]:
-                try:
-                    stats = conn.lookupByName(name).jobStats()
-                except bindings().libvirtError:
-                    continue
-                if stats.get("type"):
-                    progress.append({"name": name, **migration.progress(stats)})
+    progress = read_progress(module.params["uri"], module.params["names"]) if result is None else []
     module.exit_json(changed=False, result=result, progress=progress)
 
 

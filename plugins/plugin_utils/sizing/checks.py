@@ -39,6 +39,7 @@ from ansible_collections.croft.infra.plugins.plugin_utils.sizing.placing import 
     refused_workload,
     shortfalls,
 )
+from ansible_collections.croft.infra.plugins.plugin_utils.sizing.policy import REMARKS
 from ansible_collections.croft.infra.plugins.plugin_utils.sizing.search import flavour
 
 
@@ -102,7 +103,7 @@ def check_all(inputs: Inputs, placed: Placed) -> tuple[list[Check], list[Finding
     findings += _homeless(inputs, placed, loads)
     findings += _remarks(inputs, placed, loads)
     findings += _waivers(inputs, findings)
-    order = {rule: i for i, rule in enumerate((*inputs.policy.rules, "placement-drift", "numa", "waiver"))}
+    order = {rule: i for i, rule in enumerate((*inputs.policy.rules, *REMARKS))}
     levels = {"deny": 0, "warn": 1, "waived": 2, "info": 3}
     findings.sort(
         key=lambda f: (
@@ -522,10 +523,15 @@ def _homeless(inputs: Inputs, placed: Placed, loads: Sequence[Load]) -> list[Fin
 
 
 def _nearest(item: Demand, inputs: Inputs, placed: Placed, size: int) -> tuple[int, list[Shortfall]]:
-    """The host that comes closest to taking the item, and what is in the way there."""
+    """The host that comes closest to taking the item, and what is in the way there; one in maintenance comes last."""
     gaps = [shortfalls(placed.board, item, i, inputs) for i in range(size)]
+
+    def distance(host: int) -> tuple[bool, int, float, int]:
+        worst = max((gap.excess for gap in gaps[host]), default=0.0)
+        return (host in placed.board.closed, len(gaps[host]), worst, host)
+
     # A host without a gap: the VM alone would fit, but not with the VMs that its affinity group binds to it.
-    best = min(range(size), key=lambda i: (len(gaps[i]), max((gap.excess for gap in gaps[i]), default=0.0), i))
+    best = min(range(size), key=distance)
     return best, gaps[best]
 
 
@@ -550,6 +556,15 @@ def _no_place(
             margin=Fraction(-1),
             unit="hosts",
             resource="together",
+        )
+    if any(gap.rule == "maintenance" for gap in gaps):
+        resting = [f"{load.host.name} ({load.host.maintenance})" for load in loads]
+        return Finding(
+            rule="maintenance",
+            level="deny",
+            message=f"{vm.name} has no host: nothing new goes to {text.listed(resting)}{note}",
+            fix="end the maintenance of a host with playbooks/undrain.yml, or add a host",
+            vm=vm.name,
         )
     worst = max(gaps, key=lambda gap: gap.excess)
     load = replace(loads[best], vms=(*loads[best].vms, vm), focus=(vm.name,))

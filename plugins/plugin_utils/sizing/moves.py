@@ -39,7 +39,7 @@ _MIB = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A VM to move; without ``target`` to the host with the most room."""
+    """A VM to move; without ``target`` to where its pin wants it, else to the host with the most room."""
 
     vm: str
     target: str | None = None
@@ -87,16 +87,36 @@ class _Board:
         self.board.put(self.items[name], target)
         self.at[name] = target
 
-    def survived(self) -> frozenset[str]:
-        """The hosts whose death is survived now, of those for which that counts."""
+    def survived(self, at: Mapping[str, int] | None = None) -> frozenset[str]:
+        """The hosts whose death is survived with what the board holds, of those for which that counts.
+
+        ``at``: where the VMs die, if elsewhere than they are now.
+        """
         if not failover_counts(self.inputs):
             return frozenset()
-        where: dict[str, str | None] = {name: self.inputs.hosts[host].name for name, host in self.at.items()}
+        places = self.at if at is None else at
+        where: dict[str, str | None] = {name: self.inputs.hosts[host].name for name, host in places.items()}
         return frozenset(
             death.host
             for death in deaths(self.inputs, self.board, where)
             if death.survives and not in_force(self.inputs, "failover", death.host, None)
         )
+
+    def joins(self, wave: Sequence[Step], step: Step, survived: frozenset[str]) -> bool:
+        """Whether a step may run beside those of a wave, whichever of them ends first.
+
+        The board holds the VMs of the wave on both hosts, so that a VM whose host dies before it has left finds room
+        where it was to go. When all others survive a death then, too, they do so at any moment of the wave.
+        ``survived``: what was survived when it began.
+        """
+        item, target = self.items[step.vm], self.index[step.target]
+        if any(step.vm == other.vm for other in wave) or not self.board.fits(item, target):
+            return False
+        self.board.put(item, target)
+        ends = {**self.at, **{one.vm: self.index[one.target] for one in (*wave, step)}}
+        kept = survived <= self.survived(ends)
+        self.board.take(item, target)
+        return kept
 
     def torn(self, vm: VirtualMachine, target: int) -> str | None:
         """The affinity group that would be on two hosts, or None."""
@@ -159,7 +179,7 @@ def drain(inputs: Inputs, host: str) -> Moves:
         return Moves(problems=tuple(problems), remarks=tuple(remarks))
     cluster.board.closed.add(here)
     groups = _groups(cluster, moving)
-    items = [demand([cluster.vms[name] for name in group], cluster.inputs) for group in groups]
+    items = [_piece(cluster, group) for group in groups]
     order = sorted(range(len(items)), key=lambda i: (-items[i].memory, -items[i].vcpus, items[i].names))
     for name in moving:
         cluster.board.take(cluster.items[name], here)
@@ -186,13 +206,21 @@ def _groups(cluster: _Board, names: Sequence[str]) -> list[list[str]]:
     return list(pieces.values())
 
 
+def _piece(cluster: _Board, names: Sequence[str]) -> Demand:
+    """VMs that go to one host, where the pin of one of them wants it."""
+    vms = [cluster.vms[name] for name in names]
+    pins = sorted(cluster.index[vm.host] for vm in vms if vm.host is not None)
+    return demand(vms, cluster.inputs, only=pins[0] if pins else None)
+
+
 def _no_place(cluster: _Board, host: str, items: Sequence[Demand], *, proved: bool) -> list[str]:
     """Why a host cannot be emptied: what finds no place even alone, else that there is none for all together."""
     others = [i for i in range(len(cluster.inputs.hosts)) if i != cluster.index[host]]
     lines = []
     for item in items:
-        gaps = {i: shortfalls(cluster.board, item, i, cluster.inputs) for i in others}
-        if all(gaps.values()):
+        wished = others if item.only is None else [item.only]
+        gaps = {i: shortfalls(cluster.board, item, i, cluster.inputs) for i in wished}
+        if gaps and all(gaps.values()):
             i = min(gaps, key=lambda i: (len(gaps[i]), max(gap.excess for gap in gaps[i]), i))
             worst = max(gaps[i], key=lambda gap: gap.excess)
             closest = f"the closest, {cluster.inputs.hosts[i].name}, is kept out by {worst.rule}: {worst.text}"
@@ -235,9 +263,10 @@ def _bad_target(cluster: _Board, one: Asked) -> str | None:
 def _one(cluster: _Board, one: Asked) -> tuple[Step | None, str | None]:
     """The step, done on the board; or what forbids it."""
     item, source, vm = cluster.items[one.vm], cluster.at[one.vm], cluster.vms[one.vm]
+    only = one.target or vm.host
     wished = (
-        [cluster.index[one.target]]
-        if one.target is not None
+        [cluster.index[only]]
+        if only is not None
         else sorted(
             (host for host in range(len(cluster.inputs.hosts)) if host != source),
             key=lambda host: cluster.room(cluster.board, item, host),
@@ -264,18 +293,19 @@ def _one(cluster: _Board, one: Asked) -> tuple[Step | None, str | None]:
 
 
 def _waves(inputs: Inputs, steps: Sequence[Step]) -> tuple[tuple[Step, ...], ...]:
-    """Cut the steps where one needs what an earlier one frees."""
+    """Cut the steps where one needs what an earlier one frees, or where their order would matter to a host's death."""
     waves: list[list[Step]] = []
     cluster = _Board(inputs)
+    survived: frozenset[str] = frozenset()
     for step in steps:
-        item, target = cluster.items[step.vm], cluster.index[step.target]
-        again = bool(waves) and any(step.vm == other.vm for other in waves[-1])
-        if not waves or again or not cluster.board.fits(item, target):
+        if not waves or not cluster.joins(waves[-1], step, survived):
             for other in waves[-1] if waves else ():
                 # The wave is over: its VMs count at their sources no more.
                 cluster.board.take(cluster.items[other.vm], cluster.index[other.source])
+                cluster.at[other.vm] = cluster.index[other.target]
+            survived = cluster.survived()
             waves.append([])
-        cluster.board.put(item, target)
+        cluster.board.put(cluster.items[step.vm], cluster.index[step.target])
         waves[-1].append(step)
     return tuple(tuple(wave) for wave in waves)
 
@@ -302,12 +332,30 @@ def make_moves(  # noqa: PLR0913
     )
     if inputs is None:
         return {"waves": [], "problems": problems, "remarks": []}
+    unread = _unread(hosts, host_variables, drained)
+    if unread:
+        return {"waves": [], "problems": unread, "remarks": []}
     made = move(inputs, asked) if drained is None else drain(inputs, drained)
     return {
         "waves": [[step_dict(step) for step in wave] for wave in made.waves],
         "problems": list(made.problems),
         "remarks": list(made.remarks),
     }
+
+
+def _unread(hosts: Sequence[str], host_variables: Mapping[str, Mapping[str, Any]], drained: str | None) -> list[str]:
+    """The hosts of which nobody knows what runs there: to empty one would be to move nothing."""
+    lines = []
+    for host in hosts:
+        facts = host_variables.get(host, {}).get("croft_host_facts")
+        about = facts.get("libvirt") if isinstance(facts, Mapping) else None
+        if not isinstance(facts, Mapping):
+            lines.append(f"host {host}: was not read; register croft.infra.host_capacity as croft_host_facts")
+        elif host == drained and isinstance(about, Mapping) and about.get("available") is False:
+            lines.append(
+                f"host {host}: what runs there is not known ({about.get('reason')}); bring its libvirt back first"
+            )
+    return lines
 
 
 def step_dict(step: Step) -> dict[str, Any]:

@@ -40,6 +40,7 @@ TITLES: dict[str, str] = {
 REMARKS: dict[str, str] = {
     "input": "What was given can be read",
     "placement-drift": "A VM runs where its pin says",
+    "maintenance": "A host that is not in maintenance takes what is new",
     "numa": "A VM fits one NUMA node of its host",
     "waiver": "Waivers are in date and needed",
 }

@@ -58,3 +58,11 @@ def test_problems_all_at_once() -> None:
     assert "host kvm2: was not read" in result["msg"]
     result = run(hostvars, virtual_machines=[{"name": "x"}], storage_layout="nfs")
     assert len(result["msg"].splitlines()) == 1 + 4
+
+
+def test_the_waves_are_addressed() -> None:
+    hostvars = {"kvm1": facts(NAMES), "kvm2": facts([]) | {"ansible_host": "192.0.2.2"}}
+    result = run(hostvars)
+    assert result["waves"] == [{"kvm1": [{"name": "web00", "target": "kvm2", "address": "192.0.2.2"}]}]
+    assert [[step["vm"] for step in wave] for wave in result["repair"]["waves"]] == [["web00"]]
+    assert run({"kvm1": facts(NAMES[:5]), "kvm2": facts(NAMES[5:])})["waves"] == []

@@ -9,7 +9,9 @@ import pytest
 from ansible_collections.croft.infra.plugins.module_utils.domain import Fields, Image, Wish
 from ansible_collections.croft.infra.plugins.module_utils.domain_xml import (
     Disk,
+    backing_path,
     describe,
+    disk_xml,
     domain_xml,
     edited,
     read_pool,
@@ -18,6 +20,7 @@ from ansible_collections.croft.infra.plugins.module_utils.domain_xml import (
 )
 from ansible_collections.croft.infra.plugins.module_utils.identity import vm_mac, vm_uuid
 from ansible_collections.croft.infra.plugins.module_utils.seed import FirstBoot
+from ansible_collections.croft.infra.plugins.module_utils.store import Source
 
 WISH = Wish(
     name="web1",
@@ -188,3 +191,97 @@ def test_a_volume_and_a_pool_are_read() -> None:
         "/d", "raw", 7
     )
     assert read_pool("<pool type='dir'><target><path>/p</path></target></pool>") == ("dir", "/p")
+
+
+# --- disks that QEMU reaches over the network -------------------------------------------------------------------------
+
+SOURCE = Source("nfs", "10.0.0.9", "/srv/vms", 64055)
+BASE_NFS = Disk("/srv/vms/base.qcow2", "qcow2", source=SOURCE)
+ROOT_NFS = Disk("/srv/vms/web1.qcow2", "qcow2", source=SOURCE, backing=BASE_NFS)
+SEED_NFS = Disk("/srv/vms/web1-seed.iso", "raw", source=SOURCE)
+
+
+def test_a_disk_on_a_server_is_described_by_its_url() -> None:
+    about = describe(domain_xml(WISH, "x86_64", ROOT_NFS, SEED_NFS))
+    assert about.disks == (
+        ("vda", "nfs://10.0.0.9/srv/vms/web1.qcow2", False),
+        ("vdb", "nfs://10.0.0.9/srv/vms/web1-seed.iso", True),
+    )
+    assert about.disk_path("vda") == SOURCE.location("web1.qcow2")
+
+
+def test_a_network_disk_names_the_whole_chain() -> None:
+    disk = ET.fromstring(disk_xml(ROOT_NFS, "vda"))
+    assert (disk.get("type"), disk.get("device")) == ("network", "disk")
+    # No way of I/O of the host's kernel: QEMU's client has its own.
+    assert disk.find("driver").attrib == {"name": "qemu", "type": "qcow2", "cache": "none", "discard": "unmap"}  # type: ignore[union-attr]
+    (source,) = disk.findall("source")
+    assert source.attrib == {"protocol": "nfs", "name": "/srv/vms/web1.qcow2"}
+    assert source.find("host").attrib == {"name": "10.0.0.9"}  # type: ignore[union-attr]
+    (backing,) = disk.findall("backingStore")
+    assert backing.get("type") == "network"
+    assert backing.find("format").get("type") == "qcow2"  # type: ignore[union-attr]
+    assert backing.find("source").get("name") == "/srv/vms/base.qcow2"  # type: ignore[union-attr]
+    assert backing.find("source/host").get("name") == "10.0.0.9"  # type: ignore[union-attr]
+    # An empty element ends the chain: QEMU looks for nothing in the header then.
+    end = backing.find("backingStore")
+    assert end is not None
+    assert (end.attrib, list(end)) == ({}, [])
+    assert [child.tag for child in disk] == ["driver", "source", "backingStore", "target"]
+
+
+@pytest.mark.parametrize(
+    ("place", "kind", "source", "io", "chain"),
+    [
+        (Disk("/p/a.qcow2", "qcow2"), "file", {"file": "/p/a.qcow2"}, "threads", False),
+        (Disk("/dev/vg/a", "raw", block=True), "block", {"dev": "/dev/vg/a"}, "native", False),
+        (SEED_NFS, "network", {"protocol": "nfs", "name": "/srv/vms/web1-seed.iso"}, None, True),
+    ],
+)
+def test_one_disk(place: Disk, kind: str, source: dict[str, str], io: str | None, chain: bool) -> None:
+    disk = ET.fromstring(disk_xml(place, "vdc"))
+    assert disk.get("type") == kind
+    assert disk.find("source").attrib == source  # type: ignore[union-attr]
+    assert disk.find("driver").get("io") == io  # type: ignore[union-attr]
+    assert disk.find("driver").get("cache") == "none"  # type: ignore[union-attr]
+    assert (disk.find("backingStore") is not None) == chain
+    assert disk.find("target").attrib == {"dev": "vdc", "bus": "virtio"}  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("source", "place"),
+    [
+        ("<source protocol='nfs' name='/srv/a'><host name='10.0.0.9'/></source>", "nfs://10.0.0.9/srv/a"),
+        ("<source protocol='nfs' name='srv/a'><host name='10.0.0.9'/></source>", "nfs://10.0.0.9/srv/a"),
+        ("<source protocol='rbd' name='vms/a'/>", "rbd:///vms/a"),
+        ("<source file='/p/a'/>", "/p/a"),
+        ("<source dev='/dev/vg/a'/>", "/dev/vg/a"),
+        ("<source/>", None),
+        ("", None),
+    ],
+)
+def test_where_a_disk_is(source: str, place: str | None) -> None:
+    xml = f"<domain><devices><disk>{source}<target dev='vda'/></disk></devices></domain>"
+    assert describe(xml).disk_path("vda") == place
+
+
+def test_a_volume_with_an_owner_belongs_to_nobody_else() -> None:
+    rights = ET.fromstring(volume_xml("a", 1, "raw", owner=64055)).find("target/permissions")
+    assert rights is not None
+    assert {child.tag: child.text for child in rights} == {"mode": "0600", "owner": "64055", "group": "64055"}
+    assert ET.fromstring(volume_xml("a", 1, "raw", owner=0)).findtext("target/permissions/owner") == "0"
+    assert ET.fromstring(volume_xml("a", 1, "raw")).find("target/permissions") is None
+
+
+@pytest.mark.parametrize(
+    ("told", "fmt"),
+    [("qcow2", "qcow2"), ("vmdk", "vmdk"), ("raw", "raw"), ("iso", "raw"), ("bochs", "raw"), ("unknown", "raw")],
+)
+def test_the_format_of_a_volume_is_one_that_qemu_has(told: str, fmt: str) -> None:
+    xml = f"<volume><capacity>7</capacity><target><path>/p/a</path><format type='{told}'/></target></volume>"
+    assert read_volume(xml) == Image("/p/a", fmt, 7)
+
+
+def test_what_a_volume_is_a_clone_of() -> None:
+    assert backing_path(volume_xml("a", 1, "qcow2", Image("base.qcow2", "qcow2", 5))) == "base.qcow2"
+    assert backing_path(volume_xml("a", 1, "qcow2")) is None

@@ -6,7 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from ansible_collections.croft.infra.plugins.module_utils import domain_xml
 from ansible_collections.croft.infra.plugins.module_utils import libvirt_connection as connecting
+from ansible_collections.croft.infra.plugins.module_utils.store import Source, Store
 from ansible_collections.croft.infra.plugins.modules import host_capacity, virtual_machines
 
 pytest.importorskip("libvirt", reason="Debian package python3-libvirt")
@@ -65,3 +67,96 @@ def test_a_daemon_that_does_not_answer_is_no_failure(run_module: RunModule) -> N
     found = run_module(host_capacity, {"uri": "test:///no/such/file.xml"})
     assert not found["libvirt"]["available"]
     assert found["libvirt"]["reason"].startswith("no connection to test:///no/such/file.xml: ")
+
+
+@pytest.mark.parametrize(
+    ("text", "maintenance"),
+    [
+        (None, None),
+        ('{"reason": "new memory"}', {"reason": "new memory"}),
+        ('{"reason": 7, "since": "x"}', {"reason": "7"}),
+        ("{}", {"reason": ""}),
+        ("[]", {"reason": ""}),
+        ("{", {"reason": "{path} cannot be read"}),
+    ],
+)
+def test_a_host_in_maintenance_says_so(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Any, text: str | None, maintenance: Any
+) -> None:
+    path = tmp_path / "maintenance.json"
+    if text is not None:
+        path.write_text(text)
+    monkeypatch.setattr(host_capacity, "MAINTENANCE", path)
+    if maintenance:
+        maintenance = {"reason": maintenance["reason"].replace("{path}", str(path))}
+    assert host_capacity.read_maintenance() == maintenance
+
+
+def test_the_maintenance_is_among_the_facts(
+    conn: Any, run_module: RunModule, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+) -> None:
+    monkeypatch.setattr(host_capacity, "MAINTENANCE", tmp_path / "maintenance.json")
+    given = {"pool": POOL, "uri": URI}
+    assert run_module(host_capacity, given)["maintenance"] is None
+    (tmp_path / "maintenance.json").write_text('{"reason": "new memory"}')
+    assert run_module(host_capacity, given, check=True)["maintenance"] == {"reason": "new memory"}
+
+
+SHARED = {"name": "shared", "server": "10.0.0.9", "path": "/srv/vms"}
+
+
+def test_the_size_of_a_pool_on_a_server_and_of_disks_there(
+    conn: Any, run_module: RunModule, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = Source("nfs", "10.0.0.9", "/srv/vms", 64055)
+    server = Store(POOL, URI, source)
+    monkeypatch.setattr(host_capacity, "host_stores", lambda _pool, _nfs, _uri: (server, [server]))
+    conn.storagePoolLookupByName(POOL).createXML(domain_xml.volume_xml("a.qcow2", 5 << 30, "qcow2"), 0)
+    conn.defineXML(
+        "<domain type='test'><name>a</name><memory unit='MiB'>16</memory><os><type>hvm</type></os><devices>"
+        + domain_xml.disk_xml(domain_xml.Disk(source.path("a.qcow2"), "qcow2", source=source), "vda")
+        + "</devices></domain>"
+    )
+    found = run_module(host_capacity, {"pool": POOL, "nfs_pools": [SHARED], "uri": URI})
+    assert [(vm["name"], vm["disk_gib"]) for vm in found["virtual_machines"]] == [("a", 5.0)]
+    assert found["capacity"]["disk_gib"] == 100.0
+
+
+@pytest.mark.parametrize("uri", ["test:///no/such/file.xml", URI])
+def test_of_a_server_that_does_not_answer_nothing_is_known(
+    conn: Any, run_module: RunModule, monkeypatch: pytest.MonkeyPatch, uri: str
+) -> None:
+    # Whether its libvirt is away, or has no such pool (yet).
+    server = Store("shared", uri, Source("nfs", "10.0.0.9", "/srv/vms", 64055))
+    monkeypatch.setattr(host_capacity, "host_stores", lambda _pool, _nfs, _uri: (server, [server]))
+    found = run_module(host_capacity, {"pool": "shared", "nfs_pools": [SHARED], "uri": URI})
+    assert (found["capacity"]["disk_gib"], found["capacity"]["disk_free_gib"]) == (None, None)
+    assert found["libvirt"]["available"]
+    assert [pool["name"] for pool in found["pools"]] == [POOL]
+
+
+def test_of_a_disk_on_a_server_that_does_not_answer_the_domain_is_asked(
+    conn: Any, run_module: RunModule, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = Source("nfs", "10.0.0.9", "/srv/vms", 64055)
+    away = Store("shared", "test:///no/such/file.xml", source)
+    monkeypatch.setattr(host_capacity, "host_stores", lambda pool, _nfs, uri: (Store(pool, uri), [away]))
+    conn.defineXML(
+        "<domain type='test'><name>a</name><memory unit='MiB'>16</memory><os><type>hvm</type></os><devices>"
+        + domain_xml.disk_xml(domain_xml.Disk(source.path("a.qcow2"), "qcow2", source=source), "vda")
+        + "</devices></domain>"
+    )
+    found = run_module(host_capacity, {"pool": POOL, "nfs_pools": [SHARED], "uri": URI})
+    assert [(vm["name"], vm["disk_gib"]) for vm in found["virtual_machines"]] == [("a", 1024.0)]  # as the driver has it
+    assert found["capacity"]["disk_gib"] == 100.0
+
+
+def test_a_pool_that_is_not_active_has_no_size(conn: Any, run_module: RunModule, tmp_path: Any) -> None:
+    pool = conn.storagePoolLookupByName(POOL)
+    pool.destroy()
+    try:
+        found = run_module(host_capacity, {"pool": POOL, "pool_path": str(tmp_path), "uri": URI})
+    finally:
+        pool.create()
+    assert found["pools"][0]["active"] is False
+    assert found["capacity"]["disk_gib"] not in (0, 100.0)

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import copy
+import xml.etree.ElementTree as ET
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from ansible_collections.croft.infra.plugins.module_utils import domain_xml, seed, vm_host
 from ansible_collections.croft.infra.plugins.module_utils import libvirt_connection as connecting
 from ansible_collections.croft.infra.plugins.module_utils.identity import METADATA_URI, vm_mac, vm_uuid
+from ansible_collections.croft.infra.plugins.module_utils.store import Source, Store
 from ansible_collections.croft.infra.plugins.modules import virtual_machines
 
 libvirt = pytest.importorskip("libvirt", reason="Debian package python3-libvirt")
@@ -360,3 +362,61 @@ def test_the_mark_is_found_by_libvirt(conn: Any, apply: Apply) -> None:
     apply(WEB1)
     kind = libvirt.VIR_DOMAIN_METADATA_ELEMENT
     assert 'cpu_model="host-model"' in conn.lookupByName("web1").metadata(kind, METADATA_URI)
+
+
+# --- disks on a server that QEMU itself speaks to ---------------------------------------------------------------------
+
+
+@pytest.fixture
+def direct(monkeypatch: pytest.MonkeyPatch) -> Source:
+    """The driver's pool is the server's directory, and its connection the server's libvirt."""
+    source = Source("nfs", "10.0.0.9", "/srv/vms", 64055)
+    monkeypatch.setattr(virtual_machines, "host_stores", lambda pool, _nfs, uri: (Store(pool, uri, source), []))
+    return source
+
+
+def test_a_vm_on_a_server(conn: Any, apply: Apply, volumes: Any, direct: Source) -> None:
+    outcome = apply(WEB1 | {"disk_gib": 1})
+    assert words(outcome) == ["write_seed", "create_disk", "define", "set_autostart", "start"]
+    xml = conn.lookupByName("web1").XMLDesc(2)
+    disks = ET.fromstring(xml).findall("devices/disk")
+    assert [disk.get("type") for disk in disks] == ["network", "network"]
+    assert domain_xml.describe(xml).disks == (
+        ("vda", "nfs://10.0.0.9/srv/vms/web1.qcow2", False),
+        ("vdb", "nfs://10.0.0.9/srv/vms/web1-seed.iso", True),
+    )
+    # The chain has paths of the server; the seed is no clone.
+    (base,) = disks[0].findall("backingStore/source")
+    assert base.get("name") == "/srv/vms/base.qcow2"
+    assert [store.get("type") for store in disks[1].findall("backingStore")] in ([], [None])
+    # In the clone's header the image is beside it: the server knows it by another path than QEMU.
+    root = conn.storageVolLookupByPath("/default-pool/web1.qcow2").XMLDesc(0)
+    assert domain_xml.backing_path(root) == "base.qcow2"
+    assert seed.read_mark(volumes.data["/default-pool/web1-seed.iso"], vm_uuid("web1")) == "ready"
+    for name in ("web1.qcow2", "web1-seed.iso"):
+        made = conn.storagePoolLookupByName(POOL).storageVolLookupByName(name).XMLDesc(0)
+        assert ET.fromstring(made).findtext("target/permissions/owner") == str(direct.owner)
+
+
+def test_a_vm_on_a_server_is_found_again(conn: Any, apply: Apply, direct: Source) -> None:
+    apply(WEB1 | {"disk_gib": 1})
+    assert not apply(WEB1 | {"disk_gib": 1})["changed"]
+    conn.storageVolLookupByPath("/default-pool/web1-seed.iso").delete()
+    assert words(apply(WEB1 | {"disk_gib": 1})) == ["write_seed"]
+    conn.storageVolLookupByPath("/default-pool/web1.qcow2").delete()
+    outcome = apply(WEB1 | {"disk_gib": 1}, predicts=False)
+    assert outcome["failed"]
+    assert "nfs://10.0.0.9/srv/vms/web1.qcow2" in outcome["msg"]
+
+
+def test_a_stopped_vm_on_a_server_has_its_disk_grown_there(conn: Any, apply: Apply, direct: Source) -> None:
+    entry = WEB1 | {"disk_gib": 1, "state": "stopped"}
+    apply(entry)
+    assert words(apply(entry | {"disk_gib": 2})) == ["grow_disk"]
+    assert conn.storageVolLookupByPath("/default-pool/web1.qcow2").info()[1] == 2048 * MIB
+
+
+def test_a_full_copy_on_a_server_has_no_chain(conn: Any, apply: Apply, direct: Source) -> None:
+    apply(WEB1, clone="full")
+    (disk, _seed) = ET.fromstring(conn.lookupByName("web1").XMLDesc(2)).findall("devices/disk")
+    assert disk.find("backingStore/source") is None

@@ -12,6 +12,7 @@ from typing import Any
 from ansible_collections.croft.infra.plugins.plugin_utils.sizing.plan import make_plan
 
 TODAY = date(2026, 6, 1)
+Where = dict[str, str]
 IO = ("database", "message_queue", "search_engine")
 
 
@@ -38,6 +39,21 @@ def found(name: str, vcpus: int = 1, memory_mib: int = 1024, disk_gib: float = 1
     """A VM as host_capacity reports it."""
     entry = {"name": name, "uuid": "x", "vcpus": vcpus, "memory_mib": memory_mib, "disk_gib": disk_gib}
     return {**entry, "state": "running", "autostart": True, "managed": True, **more}
+
+
+def running(hosts: dict[str, Any], vms: list[dict[str, Any]], where: Where, **more: Any) -> dict[str, Any]:
+    """The hosts with these VMs running on them."""
+    made = {}
+    for name, own in hosts.items():
+        there = own.get("croft_host_facts", {})
+        mine = [
+            found(entry["name"], entry["vcpus"], entry["memory_mib"], entry["disk_gib"], **more.get(entry["name"], {}))
+            for entry in vms
+            if where[entry["name"]] == name
+        ]
+        everything = [*there.get("virtual_machines", []), *mine]
+        made[name] = {**own, "croft_host_facts": {**there, "virtual_machines": everything}}
+    return made
 
 
 def rules(**options: Any) -> dict[str, Any]:

@@ -11,23 +11,7 @@ from ansible_collections.croft.infra.plugins.plugin_utils.sizing.parse import re
 from ansible_collections.croft.infra.plugins.plugin_utils.sizing.repair import Repair, repair
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sizing_cases import TODAY, breaks, cluster, found, host, rules, vm
-
-Where = dict[str, str]
-
-
-def running(hosts: dict[str, Any], vms: list[dict[str, Any]], where: Where, **more: Any) -> dict[str, Any]:
-    """The hosts with these VMs running on them."""
-    made = {}
-    for name, own in hosts.items():
-        facts = own.get("croft_host_facts", {}).get("virtual_machines", [])
-        mine = [
-            found(entry["name"], entry["vcpus"], entry["memory_mib"], entry["disk_gib"], **more.get(entry["name"], {}))
-            for entry in vms
-            if where[entry["name"]] == name
-        ]
-        made[name] = {**own, "croft_host_facts": {"virtual_machines": [*facts, *mine]}}
-    return made
+from sizing_cases import TODAY, Where, breaks, cluster, found, host, rules, running, vm
 
 
 def mend(hosts: Any, vms: Any, where: Where, policy: Any = None, layout: str = "centralized", **more: Any) -> Repair:
