@@ -241,7 +241,7 @@ class Failover:
             vm_memory_mib=max(item.vm_memory_mib for item in items),
             apart=frozenset(),
         )
-        slots = [_slots(self.board, largest, host) for host in range(len(asked))]
+        slots = [self.board.slots(largest, host) for host in range(len(asked))]
         members: dict[str, int] = {}
         for vm in self.inputs.virtual_machines:
             if vm.anti_affinity is not None:
@@ -250,18 +250,6 @@ class Failover:
         worst = sorted((len(part) + slot for part, slot in zip(asked, slots, strict=True)), reverse=True)
         kept = sorted(slots, reverse=True)[:closed]
         return sum(worst[:size]) + sum(kept) <= sum(slots)
-
-
-def _slots(board: Board, item: Demand, host: int) -> int:
-    if not board.holds(item, host):
-        return 0
-    top = board.ceilings[host]
-    return min(
-        (top.vcpus - board.vcpus[host]) // item.vcpus,
-        (top.memory - board.memory[host]) // item.memory,
-        (top.disk_mib - board.disk_mib[host]) // item.disk_mib,
-        top.vms - board.vms[host],
-    )
 
 
 # --- one restart ------------------------------------------------------------------------------------------------------

@@ -288,7 +288,7 @@ class _Chooser:
         if not hopeful or not room(self.board, [self.items[i] for i in hopeful]):
             return None
         in_use = {host for host, count in enumerate(self.board.vms) if count}
-        for tops, most in self._fills(in_use, survive=survive):
+        for tops, most in self._fills(in_use, survive=survive, thin=not stubborn):
             best: list[int | None] | None = None
             least = len(tops) + 1
             for where in self._packings(tops, most, hopeful, stubborn=stubborn and most == FILLINGS):
@@ -306,10 +306,11 @@ class _Chooser:
                 return best
         return None
 
-    def _fills(self, in_use: set[int], *, survive: bool) -> Iterator[tuple[list[Ceiling], int]]:
+    def _fills(self, in_use: set[int], *, survive: bool, thin: bool) -> Iterator[tuple[list[Ceiling], int]]:
         """Ceilings to fill the hosts to, with the fillings to look at: rules that warn are kept first, then not.
 
-        When every death is to be survived, also with the largest host that is empty left so, and with room everywhere.
+        When every death is to be survived, also with the largest host that is empty left so, and (``thin``) with room
+        left on each.
         """
         hard = self.board.ceilings
         limits = [tightened(hard, self.soft), hard] if any(self.warned) else [hard]
@@ -323,7 +324,7 @@ class _Chooser:
             spare = max(empty, key=lambda host: (self.memory[host], self.cpu[host], -host))
             for tops in limits:
                 yield [_NOTHING if host == spare else top for host, top in enumerate(tops)], few
-        for percent in FILLED_TO:
+        for percent in FILLED_TO if thin else ():
             for tops in limits:
                 yield tightened(tops, [_SILENT] * len(tops), percent), few
 
