@@ -250,17 +250,18 @@ def _consolidation(load: Load, inputs: Inputs) -> Iterator[Measure]:
     count, name = load.count, load.host.name
     value, most, least = Fraction(count), Fraction(rule["max"]), Fraction(rule["min"])
     others = f" ({len(load.foreign)} of them not in the inventory)" if load.foreign else ""
-    if least <= value <= most:
-        yield Measure(Check("consolidation", name, None, "max", value, most, "VMs", False))
-        yield Measure(Check("consolidation", name, None, "min", value, least, "VMs", False))
+    too_many = Check("consolidation", name, None, "max", value, most, "VMs", value > most)
+    too_few = Check("consolidation", name, None, "min", value, least, "VMs", value < least)
+    if not (too_many.broken or too_few.broken):
+        yield from (Measure(too_many), Measure(too_few))
         return
     yield Measure(
-        Check("consolidation", name, None, "max", value, most, "VMs", value > most),
+        too_many,
         f"{name} holds {text.counted(count, 'VM')}{others}, limit {rule['max']}",
         f"take {text.counted(count - rule['max'], 'VM')} off {name}, or add a host",
     )
     yield Measure(
-        Check("consolidation", name, None, "min", value, least, "VMs", value < least),
+        too_few,
         f"{name} holds {text.counted(count, 'VM')}{others}, at least {rule['min']} make the host worth its power",
         f"put {text.counted(rule['min'] - count, 'more VM')} on {name}, or do without the host",
     )
