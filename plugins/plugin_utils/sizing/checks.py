@@ -420,7 +420,8 @@ def _host_sets(inputs: Inputs, placed: Placed) -> Iterator[Measure]:
         open_end = "" if lost.exact else "; not proved: the search met its bound"
         yield Measure(
             Check("failover", None, None, f"hosts {'+'.join(lost.hosts)}", count, none, "VMs without a host", True),
-            f"when {' and '.join(lost.hosts)} die, {text.counted(len(lost.stranded), 'HA VM')} find no host (limit 0): "
+            f"when {' and '.join(lost.hosts)} die, {text.counted(len(lost.stranded), 'HA VM')} "
+            f"{'finds' if len(lost.stranded) == 1 else 'find'} no host (limit 0): "
             f"{text.listed(lost.stranded)}{open_end}",
             _failover_fix(inputs, [by_name[name] for name in lost.stranded]),
         )

@@ -206,7 +206,7 @@ def test_a_pair_that_must_not_die_is_named() -> None:
     assert made["verdict"] == "refused"
     assert made["failover_sets"]["broken"] == 3
     messages = [f["message"] for f in made["findings"] if f["rule"] == "failover"]
-    assert "when kvm1 and kvm2 die, 1 HA VM find no host (limit 0): v1" in messages[0]
+    assert "when kvm1 and kvm2 die, 1 HA VM finds no host (limit 0): v1" in messages[0]
     policy = {"failover": {"host_failures_tolerated": 1}, "memory_overcommit": {}}
     assert plan(cluster(3, memory_mib=7000), _one_each(3, 3000), rules(**policy), **SHARED)["verdict"] == "admitted"
 
