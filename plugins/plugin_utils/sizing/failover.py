@@ -77,6 +77,10 @@ class Failover:
             for vm in inputs.virtual_machines
             if deny and vm.affinity is not None and vm.name not in kept
         }
+        # How many single hosts and sets of hosts one placement is asked for, at most.
+        self.asked = len(inputs.hosts)
+        if self.several:
+            self.asked += min(comb(len(inputs.hosts), min(self.tolerated, len(inputs.hosts))), SETS)
         # The last placement of which every death is survived: it is mostly the one that is then reported.
         self._proved: tuple[dict[str, str | None], tuple[Death, ...]] | None = None
 

@@ -58,6 +58,8 @@ EFFORT = 200_000
 
 # When a packed cluster must survive a death: what the hosts are filled to, per cent, try after try.
 FILLED_TO = (95, 90, 85, 80, 75, 70, 65, 60, 55, 50, 40)
+# Of how many packings every set of hosts that may die at once is asked, for one way to fill the hosts.
+SETS_ASKED = 4
 _NOTHING = Ceiling(0, 0, 0, 0, 0, 0, True)
 _SILENT = Ceiling(UNLIMITED, UNLIMITED, UNLIMITED, UNLIMITED, UNLIMITED, UNLIMITED, False)
 
@@ -291,6 +293,7 @@ class _Chooser:
         for tops, most in self._fills(in_use, survive=survive, thin=not stubborn):
             best: list[int | None] | None = None
             least = len(tops) + 1
+            looks = 0
             for where in self._packings(tops, most, hopeful, stubborn=stubborn and most == FILLINGS):
                 used = len(in_use.union(host for host in where if host is not None))
                 if used >= least or any(where[i] is None for i in hopeful):
@@ -299,7 +302,9 @@ class _Chooser:
                 if not survive or self._survives(where):
                     best, least = where, used
                 self._put(where, -1)
-                if stubborn:
+                looks += 1
+                # One that will do is enough; and to ask for every set of hosts may cost seconds.
+                if stubborn or (self.failover.several and looks == SETS_ASKED):
                     break
             if best is not None:
                 self._put(best, +1)
@@ -433,7 +438,7 @@ class _Chooser:
             prefer,
             EFFORT // len(names),
             accept=(lambda part: self._survives(spread_out(part))) if survive else None,
-            accept_cost=1 + ha * len(names) // 10,
+            accept_cost=1 + ha * self.failover.asked // 10,
             special=frozenset(i for i, host in enumerate(names) if host.name in waived),
         )
         found.where = spread_out(found.where)

@@ -380,3 +380,22 @@ def test_a_waiver_of_another_rule_lets_no_group_together() -> None:
     made = plan(cluster(1), vms, {"waivers": [waiver]})
     assert sorted(made["placements"].values(), key=str) == [None, "kvm1"]
     assert plan(cluster(1), vms, {"waivers": [{**waiver, "rule": "affinity"}]})["verdict"] == "admitted"
+
+
+def test_a_waiver_for_one_of_a_group_does_not_excuse_another() -> None:
+    vms = [vm("a", affinity="g", host="kvm1"), vm("b", affinity="g", host="kvm2"), vm("c", affinity="g", host="kvm3")]
+    waiver = {"rule": "affinity", "reason": "license", "owner": "ops", "until": TODAY}
+    for excused, level, named in ((["a"], "deny", "b"), (["b"], "deny", "a"), (["a", "b"], "waived", "a")):
+        policy = {**rules(affinity={}), "waivers": [{**waiver, "vm": name} for name in excused]}
+        made = plan(cluster(3), vms, policy)
+        finding = only(made, "affinity", level)
+        assert (finding["vm"], finding["value"], finding["limit"]) == (named, 3, 1)
+        assert "move a, b to kvm3" in finding["fix"]
+
+
+def test_a_numa_node_that_is_filled_to_the_last_is_large_enough() -> None:
+    hosts = {"kvm1": host(numa_nodes=4), "kvm2": host(numa_nodes=2)}
+    made = plan(hosts, [vm("v", vcpus=16, memory_mib=32768, host="kvm1")])
+    for finding in (f for f in made["findings"] if f["rule"] == "numa"):
+        assert finding["fix"].endswith("give it a host with larger nodes (kvm2)")
+    assert levels(made, "numa") == ["info", "info"]
