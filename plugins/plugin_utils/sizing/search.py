@@ -204,9 +204,8 @@ class _Ranking:
                     aside.append((key, host))
                 continue
             if not self.fresh:
-                now = self.prefer(board, item, host)
-                if now > key and len(heap) > 1 and now > min(heap[1:3])[0]:
-                    heapreplace(heap, (now, host))
+                heapreplace(heap, (self.prefer(board, item, host), host))
+                if heap[0][1] != host:
                     continue
             chosen = host
             board.put(item, host)
