@@ -284,3 +284,14 @@ def test_sets_agree_with_trying_every_way(count: int, size: int) -> None:
             )
         sets = made["failover_sets"]
         assert (sets["broken"], sets["survived"]) == (lost, lost == 0), (seed, sets)
+
+
+@pytest.mark.parametrize(("rule", "survives"), [(None, False), ("vm-share", False), ("affinity", True)])
+def test_a_pair_restarts_together_unless_a_waiver_parts_it(rule: str | None, survives: bool) -> None:
+    # 4000 are left on each of the others: for one of the pair, not for both.
+    vms = [vm(name, memory_mib=3000, host="kvm1", affinity="pair", ha=True) for name in ("a", "b")]
+    vms += [vm(f"v{i}", memory_mib=4000, host=f"kvm{i}") for i in (2, 3)]
+    waivers = [{"rule": rule, "vm": "a", "reason": "x", "owner": "ops", "until": TODAY}] if rule else []
+    policy = rules(failover={}, affinity={}, memory_overcommit={}, host_overhead={"qemu_overhead_mib": 0})
+    made = plan(cluster(3, memory_mib=8000), vms, {**policy, "waivers": waivers}, **SHARED)
+    assert made["failover"][0]["survives"] is survives
