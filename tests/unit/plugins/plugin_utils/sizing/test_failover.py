@@ -10,6 +10,9 @@ from typing import Any
 
 import pytest
 from ansible_collections.croft.infra.plugins.plugin_utils.sizing import failover, placing
+from ansible_collections.croft.infra.plugins.plugin_utils.sizing.limits import ceilings
+from ansible_collections.croft.infra.plugins.plugin_utils.sizing.parse import read_inputs
+from ansible_collections.croft.infra.plugins.plugin_utils.sizing.search import Board
 from sizing_cases import TODAY, cluster, host, levels, only, plan, rules, vm
 
 SHARED: dict[str, Any] = {"storage_layout": "centralized"}
@@ -295,3 +298,13 @@ def test_a_pair_restarts_together_unless_a_waiver_parts_it(rule: str | None, sur
     policy = rules(failover={}, affinity={}, memory_overcommit={}, host_overhead={"qemu_overhead_mib": 0})
     made = plan(cluster(3, memory_mib=8000), vms, {**policy, "waivers": waivers}, **SHARED)
     assert made["failover"][0]["survives"] is survives
+
+
+def test_what_was_proved_of_one_placement_is_not_said_of_another() -> None:
+    hosts = cluster(2)
+    inputs, problems = read_inputs(list(hosts), hosts, [vm("a", ha=True)], storage_layout="centralized", today=TODAY)
+    assert inputs is not None, problems
+    deaths = failover.Failover(inputs, Board(ceilings(inputs, "deny")), 1000)
+    assert deaths.survives({"a": "kvm1"})
+    for where in ("kvm1", "kvm2"):
+        assert [death.host for death in deaths.deaths({"a": where}) if death.restarts] == [where]
