@@ -308,3 +308,35 @@ def test_what_was_proved_of_one_placement_is_not_said_of_another() -> None:
     assert deaths.survives({"a": "kvm1"})
     for where in ("kvm1", "kvm2"):
         assert [death.host for death in deaths.deaths({"a": where}) if death.restarts] == [where]
+
+
+@pytest.mark.parametrize(
+    ("count", "excused", "room"), [(20, [], True), (21, [], False), (21, ["kvm1", "kvm2", "kvm3"], True)]
+)
+def test_the_sums_prove_that_nothing_survives_and_no_more_than_that(count: int, excused: list[str], room: bool) -> None:
+    # Three hosts of ten VMs: without one of them 20 fit.
+    hosts = cluster(3)
+    waiver = {"rule": "failover", "reason": "x", "owner": "ops", "until": TODAY}
+    inputs, problems = read_inputs(
+        list(hosts),
+        hosts,
+        [vm(f"v{i:02}", ha=True) for i in range(count)],
+        policy={"waivers": [{**waiver, "host": name} for name in excused]},
+        storage_layout="centralized",
+        today=TODAY,
+    )
+    assert inputs is not None, problems
+    deaths = failover.Failover(inputs, Board(ceilings(inputs, "deny")), 1000)
+    assert deaths.room_to_restart(inputs.virtual_machines) is room
+
+
+def test_so_many_sets_are_named_and_the_others_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(failover, "NAMED_SETS", 2)
+    sets = _sets(cluster(3, memory_mib=6000), _one_each(3, 3000), **SHARED)["failover_sets"]
+    assert (sets["broken"], len(sets["lost"])) == (3, 2)
+
+
+def test_slots_that_suffice_to_the_last_are_enough() -> None:
+    # Each host has one VM and one more slot: with two dead, the two that live have two slots for two VMs.
+    made = _sets(cluster(4, memory_mib=4000), _one_each(4, 2000), **SHARED)
+    assert (made["failover_sets"]["proof"], made["verdict"]) == ("slots", "admitted")
