@@ -81,6 +81,10 @@ bench: $(STAMP) ## Benchmarks; each runs both sides and prints a ratio
 	  DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends ganeti-htools >/dev/null; }
 	$(BIN)/python -m pytest tests/bench -s
 
+.PHONY: mutation
+mutation: $(STAMP) ## Change each comparison of the rules and see a test fail; some minutes
+	$(BIN)/python tests/mutation/run.py
+
 .PHONY: build
 build: $(STAMP) ## Build the collection as a tar archive
 	$(BIN)/ansible-galaxy collection build --force --output-path build

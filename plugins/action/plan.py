@@ -19,6 +19,7 @@ from ansible.utils.vars import transform_to_native_types
 from ansible_collections.croft.infra.plugins.plugin_utils.sizing.artifacts import files
 from ansible_collections.croft.infra.plugins.plugin_utils.sizing.parse import HOST_VARIABLES
 from ansible_collections.croft.infra.plugins.plugin_utils.sizing.plan import make_plan
+from ansible_collections.croft.infra.plugins.plugin_utils.sizing.reading import outline
 from ansible_collections.croft.infra.plugins.plugin_utils.sizing.terminal import render_terminal
 from ansible_collections.croft.infra.plugins.plugin_utils.sizing.text import finding_line
 
@@ -66,8 +67,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             refusals = [finding_line(finding) for finding in plan["findings"] if finding["level"] == "deny"]
             return _failed(result, f"The plan is refused, {_count(refusals, 'reason')}", refusals)
         result["plan"] = plan
-        # As a statistic of the run the plan is also among the artifacts that ansible-runner and AWX hand on.
-        result["ansible_stats"] = {"data": {"croft_plan": plan}, "per_host": False, "aggregate": False}
+        # As a statistic of the run its outline is also among the artifacts that ansible-runner and AWX hand on.
+        result["ansible_stats"] = {"data": {"croft_plan": outline(plan)}, "per_host": False, "aggregate": False}
         return result
 
 

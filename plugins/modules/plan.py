@@ -108,6 +108,14 @@ plan:
       type: list
       elements: dict
       returned: always
+    failover_sets:
+      description: What the deaths of several hosts at once come to, and how that is proved.
+      type: dict
+      returned: when the policy tolerates two host failures or more
+    packing:
+      description: On how many hosts the VMs are, and how many at least are needed.
+      type: dict
+      returned: when the policy packs and every VM has a place
     hosts:
       description: For each host its capacity, what is reserved, what is used, and the ratios.
       type: dict

@@ -251,17 +251,18 @@ def _consolidation(load: Load, inputs: Inputs) -> Iterator[Measure]:
     count, name = load.count, load.host.name
     value, most, least = Fraction(count), Fraction(rule["max"]), Fraction(rule["min"])
     others = f" ({len(load.foreign)} of them not in the inventory)" if load.foreign else ""
-    if least <= value <= most:
-        yield Measure(Check("consolidation", name, None, "max", value, most, "VMs", False))
-        yield Measure(Check("consolidation", name, None, "min", value, least, "VMs", False))
+    too_many = Check("consolidation", name, None, "max", value, most, "VMs", value > most)
+    too_few = Check("consolidation", name, None, "min", value, least, "VMs", value < least)
+    if not (too_many.broken or too_few.broken):
+        yield from (Measure(too_many), Measure(too_few))
         return
     yield Measure(
-        Check("consolidation", name, None, "max", value, most, "VMs", value > most),
+        too_many,
         f"{name} holds {text.counted(count, 'VM')}{others}, limit {rule['max']}",
         f"take {text.counted(count - rule['max'], 'VM')} off {name}, or add a host",
     )
     yield Measure(
-        Check("consolidation", name, None, "min", value, least, "VMs", value < least),
+        too_few,
         f"{name} holds {text.counted(count, 'VM')}{others}, at least {rule['min']} make the host worth its power",
         f"put {text.counted(rule['min'] - count, 'more VM')} on {name}, or do without the host",
     )
@@ -420,7 +421,8 @@ def _host_sets(inputs: Inputs, placed: Placed) -> Iterator[Measure]:
         open_end = "" if lost.exact else "; not proved: the search met its bound"
         yield Measure(
             Check("failover", None, None, f"hosts {'+'.join(lost.hosts)}", count, none, "VMs without a host", True),
-            f"when {' and '.join(lost.hosts)} die, {text.counted(len(lost.stranded), 'HA VM')} find no host (limit 0): "
+            f"when {' and '.join(lost.hosts)} die, {text.counted(len(lost.stranded), 'HA VM')} "
+            f"{'finds' if len(lost.stranded) == 1 else 'find'} no host (limit 0): "
             f"{text.listed(lost.stranded)}{open_end}",
             _failover_fix(inputs, [by_name[name] for name in lost.stranded]),
         )

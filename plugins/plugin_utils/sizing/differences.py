@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from fractions import Fraction
-from math import floor
 from typing import Any
 
 from ansible_collections.croft.infra.plugins.plugin_utils.sizing import text
@@ -93,7 +92,7 @@ def _vm(vm: VirtualMachine, there: RunningVm) -> Iterator[dict[str, Any]]:
     sizes = (
         ("vcpus", vm.vcpus, there.vcpus, "vCPUs"),
         ("memory_mib", vm.memory_mib, there.memory_mib, "MiB"),
-        ("disk_gib", vm.disk_gib, floor(Fraction(there.disk_mib, 1024)), "GiB"),
+        ("disk_gib", vm.disk_gib, there.disk_mib // 1024, "GiB"),
     )
     for field, wished, measured, unit in sizes:
         # A disk without a size is one whose storage nobody could ask.

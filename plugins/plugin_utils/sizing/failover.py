@@ -77,6 +77,10 @@ class Failover:
             for vm in inputs.virtual_machines
             if deny and vm.affinity is not None and vm.name not in kept
         }
+        # How many single hosts and sets of hosts one placement is asked for, at most.
+        self.asked = len(inputs.hosts)
+        if self.several:
+            self.asked += min(comb(len(inputs.hosts), min(self.tolerated, len(inputs.hosts))), SETS)
         # The last placement of which every death is survived: it is mostly the one that is then reported.
         self._proved: tuple[dict[str, str | None], tuple[Death, ...]] | None = None
 
@@ -241,7 +245,7 @@ class Failover:
             vm_memory_mib=max(item.vm_memory_mib for item in items),
             apart=frozenset(),
         )
-        slots = [_slots(self.board, largest, host) for host in range(len(asked))]
+        slots = [self.board.slots(largest, host) for host in range(len(asked))]
         members: dict[str, int] = {}
         for vm in self.inputs.virtual_machines:
             if vm.anti_affinity is not None:
@@ -250,18 +254,6 @@ class Failover:
         worst = sorted((len(part) + slot for part, slot in zip(asked, slots, strict=True)), reverse=True)
         kept = sorted(slots, reverse=True)[:closed]
         return sum(worst[:size]) + sum(kept) <= sum(slots)
-
-
-def _slots(board: Board, item: Demand, host: int) -> int:
-    if not board.holds(item, host):
-        return 0
-    top = board.ceilings[host]
-    return min(
-        (top.vcpus - board.vcpus[host]) // item.vcpus,
-        (top.memory - board.memory[host]) // item.memory,
-        (top.disk_mib - board.disk_mib[host]) // item.disk_mib,
-        top.vms - board.vms[host],
-    )
 
 
 # --- one restart ------------------------------------------------------------------------------------------------------

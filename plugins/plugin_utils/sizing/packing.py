@@ -27,8 +27,10 @@ FILLINGS = 2_000_000
 # Tries with tilted weights when the widths did not reach the bound.
 RESTARTS = 200
 TILT = 0.5
-# Of more kinds of VMs than this, one host chooses among a sample.
-SAMPLE = 64
+# Of more kinds of VMs than this, one host chooses among a sample, another one each time, and looks at more fillings.
+KINDS = 64
+SAMPLE = 16
+WIDER = 4
 
 Vector = tuple[int, ...]
 
@@ -158,6 +160,7 @@ class _Packer:
         self.tops = tops
         self.items = items
         self.steps = 0
+        self.turn = 0
         self.chance: Random | None = None
         # Of each anti-affinity group: how many have no host yet.
         self.left_of: dict[str, int] = {}
@@ -238,7 +241,7 @@ class _Packer:
                         where[kind.left.pop()] = host
                 self._gone(kind, count * times)
                 gone += not kind.left
-            if len(kinds) > SAMPLE:
+            if len(kinds) > KINDS:
                 hosts.appendleft(_filled(alike, filled, filling))
             if gone > len(kinds) // 8:
                 kinds = [kind for kind in kinds if kind.left]
@@ -320,8 +323,9 @@ class _Packer:
     def _fill(self, alike: _Alike, kinds: Sequence[_Kind], width: int) -> list[tuple[_Kind, int]]:
         """What goes into a host of these, as counts of kinds; empty when nothing does."""
         host = alike.hosts[0]
-        few = _spaced(kinds, 4 * SAMPLE)
-        fitting = self._fitting(few, alike, host)
+        self.turn += 1
+        few = _spaced(kinds, 4 * KINDS, self.turn)
+        fitting: Sequence[_Kind] = self._fitting(few, alike, host)
         if not fitting and few is not kinds and not alike.again:
             fitting = self._fitting(kinds, alike, host)
         if not fitting:
@@ -330,7 +334,10 @@ class _Packer:
         if not self.counted:
             return _all(self._fitting(kinds, alike, host), apart)
         urgent = self._urgent(kinds, alike, host) if apart else []
-        fitting = self._largest_first([*urgent, *(k for k in _spaced(fitting, SAMPLE) if k not in urgent)])
+        if len(fitting) > KINDS:
+            fitting = _spaced(fitting, SAMPLE, self.turn)
+            width *= WIDER
+        fitting = self._largest_first([*urgent, *(kind for kind in fitting if kind not in urgent)])
         return self._beam(alike.room, fitting, width, urgent, apart=apart)
 
     def _urgent(self, kinds: Sequence[_Kind], alike: _Alike, host: int) -> list[_Kind]:
@@ -421,11 +428,13 @@ def _filled(alike: _Alike, hosts: list[int], filling: Sequence[tuple[_Kind, int]
     return _Alike(hosts, room, alike.groups.union(*(kind.item.apart for kind, _ in filling)), used=True, again=True)
 
 
-def _spaced(kinds: Sequence[_Kind], most: int) -> Sequence[_Kind]:
-    """At most so many of them, from all sizes alike."""
-    if len(kinds) <= most:
+def _spaced(kinds: Sequence[_Kind], most: int, turn: int) -> Sequence[_Kind]:
+    """At most so many of them, from all sizes alike; others at every turn."""
+    size = len(kinds)
+    if size <= most:
         return kinds
-    return [kinds[i * len(kinds) // most] for i in range(most)]
+    start = turn % (size // most)
+    return [kinds[start + i * (size - start) // most] for i in range(most)]
 
 
 def _all(kinds: Sequence[_Kind], apart: bool) -> list[tuple[_Kind, int]]:

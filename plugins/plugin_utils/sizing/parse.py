@@ -167,10 +167,11 @@ def _parse_vm(where: str, raw: Mapping[str, Any], problems: Problems, hosts: tup
     # YAML's "host:" with nothing after it means: not given.
     given = {key: value for key, value in raw.items() if value is not None}
     name = _parse_name(raw.get("name", MISSING), f"{where}.name", problems)
-    sizes = {
-        key: as_whole(raw.get(key, MISSING), f"{where}.{key}", problems, unit, hint=hint)
-        for key, (unit, hint) in _SIZES.items()
-    }
+    sizes: dict[str, int | None] = {}
+    for key, (unit, hint) in _SIZES.items():
+        size = raw.get(key, MISSING)
+        plain = type(size) is int and size > 0
+        sizes[key] = size if plain else as_whole(size, f"{where}.{key}", problems, unit, hint=hint)
     flags = {
         key: as_flag(given[key], f"{where}.{key}", problems) if key in given else default
         for key, default in (("ha", False), ("autostart", True))
@@ -180,14 +181,13 @@ def _parse_vm(where: str, raw: Mapping[str, Any], problems: Problems, hosts: tup
     host = given.get("host")
     if host is not None and (not isinstance(host, str) or host not in hosts):
         problems.add(f"{where}.host", f"is {say(host)}, not a host of this plan; {did_you_mean(host, hosts)}")
-    words = {
-        key: _parse_word(given.get(key), pattern, f"{where}.{key}", problems)
-        for key, pattern in (("anti_affinity", _GROUP), ("affinity", _GROUP), ("image", _WORD), ("network", _WORD))
-    }
-    network = _parse_network(given, where, problems)
+    words: dict[str, str | None] = {}
+    for key, pattern in _WORDS:
+        words[key] = _parse_word(given[key], pattern, f"{where}.{key}", problems) if key in given else None
+    network = _NO_NETWORK if _NETWORK_KEYS.isdisjoint(given) else _parse_network(given, where, problems)
     identifiers = {
-        "uuid": _parse_uuid(given.get("uuid"), f"{where}.uuid", problems),
-        "mac": _parse_mac(given.get("mac"), f"{where}.mac", problems),
+        "uuid": _parse_uuid(given["uuid"], f"{where}.uuid", problems) if "uuid" in given else None,
+        "mac": _parse_mac(given["mac"], f"{where}.mac", problems) if "mac" in given else None,
     }
     if len(problems.found) > before or name is None:
         return None
@@ -209,6 +209,11 @@ def _parse_vm(where: str, raw: Mapping[str, Any], problems: Problems, hosts: tup
         uuid=identifiers["uuid"] or identity.vm_uuid(name),
         mac=identifiers["mac"] or identity.vm_mac(name),
     )
+
+
+_WORDS = (("anti_affinity", _GROUP), ("affinity", _GROUP), ("image", _WORD), ("network", _WORD))
+_NETWORK_KEYS = frozenset(("address", "gateway", "nameservers"))
+_NO_NETWORK: dict[str, Any] = {"address": None, "gateway": None, "nameservers": ()}
 
 
 def _parse_name(value: Any, where: str, problems: Problems) -> str | None:
@@ -462,6 +467,11 @@ def _parse_present(host: str, raw: Any, problems: Problems) -> list[RunningVm]:
             )
             continue
         name = str(entry["name"])
+        sizes: list[Any] = [entry.get(key) for key in _SIZES]
+        if all(type(size) is int and size > 0 for size in sizes):
+            state, managed = str(entry.get("state") or "running"), bool(entry.get("managed"))
+            vms.append(RunningVm(name, host, sizes[0], sizes[1], sizes[2] * 1024, state, managed))
+            continue
         where = f"host {host}, VM {name}"
         vcpus = as_whole(entry.get("vcpus", MISSING), f"{where}: vcpus", problems, "vCPUs")
         memory = as_whole(entry.get("memory_mib", MISSING), f"{where}: memory_mib", problems, "MiB", least=0)

@@ -59,6 +59,8 @@ EFFORT = 200_000
 
 # When a packed cluster must survive a death: what the hosts are filled to, per cent, try after try.
 FILLED_TO = (95, 90, 85, 80, 75, 70, 65, 60, 55, 50, 40)
+# Of how many packings every set of hosts that may die at once is asked, for one way to fill the hosts.
+SETS_ASKED = 4
 _NOTHING = Ceiling(0, 0, 0, 0, 0, 0, True)
 _SILENT = Ceiling(UNLIMITED, UNLIMITED, UNLIMITED, UNLIMITED, UNLIMITED, UNLIMITED, False)
 
@@ -290,9 +292,10 @@ class _Chooser:
         if not hopeful or not room(self.board, [self.items[i] for i in hopeful]):
             return None
         in_use = {host for host, count in enumerate(self.board.vms) if count}
-        for tops, most in self._fills(in_use, survive=survive):
+        for tops, most in self._fills(in_use, survive=survive, thin=not stubborn):
             best: list[int | None] | None = None
             least = len(tops) + 1
+            looks = 0
             for where in self._packings(tops, most, hopeful, stubborn=stubborn and most == FILLINGS):
                 used = len(in_use.union(host for host in where if host is not None))
                 if used >= least or any(where[i] is None for i in hopeful):
@@ -301,17 +304,20 @@ class _Chooser:
                 if not survive or self._survives(where):
                     best, least = where, used
                 self._put(where, -1)
-                if stubborn:
+                looks += 1
+                # One that will do is enough; and to ask for every set of hosts may cost seconds.
+                if stubborn or (self.failover.several and looks == SETS_ASKED):
                     break
             if best is not None:
                 self._put(best, +1)
                 return best
         return None
 
-    def _fills(self, in_use: set[int], *, survive: bool) -> Iterator[tuple[list[Ceiling], int]]:
+    def _fills(self, in_use: set[int], *, survive: bool, thin: bool) -> Iterator[tuple[list[Ceiling], int]]:
         """Ceilings to fill the hosts to, with the fillings to look at: rules that warn are kept first, then not.
 
-        When every death is to be survived, also with the largest host that is empty left so, and with room everywhere.
+        When every death is to be survived, also with the largest host that is empty left so, and (``thin``) with room
+        left on each.
         """
         hard = self.board.ceilings
         limits = [tightened(hard, self.soft), hard] if any(self.warned) else [hard]
@@ -325,7 +331,7 @@ class _Chooser:
             spare = max(empty, key=lambda host: (self.memory[host], self.cpu[host], -host))
             for tops in limits:
                 yield [_NOTHING if host == spare else top for host, top in enumerate(tops)], few
-        for percent in FILLED_TO:
+        for percent in FILLED_TO if thin else ():
             for tops in limits:
                 yield tightened(tops, [_SILENT] * len(tops), percent), few
 
@@ -434,7 +440,7 @@ class _Chooser:
             prefer,
             EFFORT // len(names),
             accept=(lambda part: self._survives(spread_out(part))) if survive else None,
-            accept_cost=1 + ha * len(names) // 10,
+            accept_cost=1 + ha * self.failover.asked // 10,
             special=frozenset(i for i, host in enumerate(names) if host.name in waived),
         )
         found.where = spread_out(found.where)

@@ -32,6 +32,12 @@ def as_plan(value: Any) -> Mapping[str, Any]:
     return value
 
 
+def outline(plan: Mapping[str, Any]) -> dict[str, Any]:
+    """What a run hands on about its plan: the verdict and what led to it, without a record for each VM and host."""
+    kept = ("schema_version", "verdict", "storage_layout", "summary", "placements", "findings", "packing")
+    return {key: plan[key] for key in (*kept, "failover_sets", "waivers") if key in plan}
+
+
 def placed_on(plan: Any, host: str) -> list[dict[str, Any]]:
     """The complete entries of the VMs on this host, sorted by name.
 

@@ -78,6 +78,21 @@ class Board:
             return self.fits(item, item.only)
         return any(self.fits(item, host) for host in range(len(self.ceilings)))
 
+    def slots(self, item: Demand, host: int) -> int:
+        """How many more of it the host takes; of an anti-affinity group that counts there at most one."""
+        if not self.holds(item, host):
+            return 0
+        top = self.ceilings[host]
+        slots = min(
+            (top.vcpus - self.vcpus[host]) // item.vcpus,
+            (top.memory - self.memory[host]) // item.memory,
+            (top.disk_mib - self.disk_mib[host]) // item.disk_mib,
+            top.vms - self.vms[host],
+        )
+        if item.apart and top.apart:
+            return min(slots, int(self.fits(item, host)))
+        return slots
+
     def part(self, hosts: Sequence[int]) -> Board:
         """A board of these hosts alone, in this order, with what is on them."""
         small = Board([self.ceilings[host] for host in hosts])
@@ -190,9 +205,8 @@ class _Ranking:
                     aside.append((key, host))
                 continue
             if not self.fresh:
-                now = self.prefer(board, item, host)
-                if now > key and len(heap) > 1 and now > min(heap[1:3])[0]:
-                    heapreplace(heap, (now, host))
+                heapreplace(heap, (self.prefer(board, item, host), host))
+                if heap[0][1] != host:
                     continue
             chosen = host
             board.put(item, host)

@@ -12,18 +12,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import date
 from fractions import Fraction
+from math import floor
 from typing import Any
 
+from ansible_collections.croft.infra.plugins.plugin_utils.sizing.limits import demand, pool_mib
 from ansible_collections.croft.infra.plugins.plugin_utils.sizing.model import (
     Host,
     HostClass,
     Inputs,
+    Plan,
     Policy,
     RunningVm,
     VirtualMachine,
     Waiver,
 )
 from ansible_collections.croft.infra.plugins.plugin_utils.sizing.parse import parse_virtual_machines
+from ansible_collections.croft.infra.plugins.plugin_utils.sizing.placing import failover_counts, place
 from ansible_collections.croft.infra.plugins.plugin_utils.sizing.plan import build_plan, to_dict
 from ansible_collections.croft.infra.plugins.plugin_utils.sizing.policy import DEFAULTS
 from ansible_collections.croft.infra.plugins.plugin_utils.sizing.reading import NotAPlanError, as_plan
@@ -54,34 +58,62 @@ def headroom(plan: Any, shape: Any) -> dict[str, Any]:
         first = next(f for f in to_dict(base)["findings"] if f["level"] == "deny")
         return {"count": 0, "exact": True, "hosts": {}, "blocked": f"the plan is refused: {finding_line(first)}"}
 
-    tried: dict[int, Any] = {}
+    tried: dict[int, Plan] = {}
 
     def admitted(count: int) -> bool:
         tried[count] = build_plan(_with(inputs, [vm] * count))
-        return bool(tried[count].admitted)
+        return tried[count].admitted
 
-    # More VMs never make a plan legal again, so the answer lies between what passes and what does not.
-    low, high = 0, 1
-    while admitted(high):
-        if high >= MOST:
-            raise NotAPlanError(f"shape: more than {MOST} of it fit; ask for a larger one")
-        low, high = high, high * 2
+    # More VMs never make a plan legal again: the answer lies between what passes and what does not. It is mostly at the
+    # bound, or near it.
+    most = _most(inputs, vm)
+    if most >= MOST and admitted(MOST):
+        raise NotAPlanError(f"shape: {MOST} of it and more fit; ask for a larger one")
+    low, high, step = 0, min(most + 1, MOST), 1
+    if not admitted(1):
+        high = 1
     while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if admitted(middle) else (low, middle)
+        middle = max(low + 1, high - step) if step else (low + high) // 2
+        if admitted(middle):
+            low, step = middle, 0
+        else:
+            high, step = middle, 2 * step
+    if high not in tried:
+        admitted(high)
     refused = to_dict(tried[high])
     first = next(f for f in refused["findings"] if f["level"] == "deny")
     hosts: dict[str, int] = {}
     if low:
         own = {entry.name for entry in inputs.virtual_machines}
         for name, host in tried[low].placements.items():
-            if name not in own:
+            if name not in own and host is not None:
                 hosts[host] = hosts.get(host, 0) + 1
     beyond = tried[high]
     sets = beyond.host_sets
     exact = beyond.search == "complete" and all(death.exact for death in beyond.deaths)
     exact = exact and (sets is None or sets.survived or any(lost.exact for lost in sets.lost))
+    exact = exact or low == most
     return {"count": low, "exact": exact, "hosts": dict(sorted(hosts.items())), "blocked": finding_line(first)}
+
+
+def _most(inputs: Inputs, vm: VirtualMachine) -> int:
+    """No more of this VM fit, by the room on each host alone; an HA VM also needs that room when hosts die."""
+    placed = place(inputs)
+    board, item = placed.board, demand([vm], inputs)
+    open_to = [i for i, host in enumerate(inputs.hosts) if vm.host in (None, host.name)]
+    slots = sorted((board.slots(item, host) for host in open_to), reverse=True)
+    most = sum(slots)
+    if vm.ha and vm.host is None and failover_counts(replace(inputs, virtual_machines=(vm,))):
+        excused = any(w.rule == "failover" and w.in_force(inputs.today) for w in inputs.policy.waivers)
+        dying = 0 if excused else int(inputs.policy.rules["failover"]["host_failures_tolerated"])
+        most -= sum(slots[:dying])
+    rule = inputs.policy.rules["storage-capacity"]
+    if inputs.storage_layout != "local" and rule["level"] == "deny":
+        there = sum(own.disk_mib for own in inputs.virtual_machines) + sum(other.disk_mib for other in placed.foreign)
+        waived = any(w.rule == "storage-capacity" and w.in_force(inputs.today) for w in inputs.policy.waivers)
+        room = max(floor(rule["limit"] * pool_mib(inputs)) - there, 0) // vm.disk_mib
+        most = most if waived else min(most, room)
+    return min(most, MOST + 1)
 
 
 def what_if(plan: Any, *, without: Any = (), hosts: Any = None, virtual_machines: Any = ()) -> dict[str, Any]:

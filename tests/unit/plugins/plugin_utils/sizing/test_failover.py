@@ -10,6 +10,9 @@ from typing import Any
 
 import pytest
 from ansible_collections.croft.infra.plugins.plugin_utils.sizing import failover, placing
+from ansible_collections.croft.infra.plugins.plugin_utils.sizing.limits import ceilings
+from ansible_collections.croft.infra.plugins.plugin_utils.sizing.parse import read_inputs
+from ansible_collections.croft.infra.plugins.plugin_utils.sizing.search import Board
 from sizing_cases import TODAY, cluster, host, levels, only, plan, rules, vm
 
 SHARED: dict[str, Any] = {"storage_layout": "centralized"}
@@ -206,7 +209,7 @@ def test_a_pair_that_must_not_die_is_named() -> None:
     assert made["verdict"] == "refused"
     assert made["failover_sets"]["broken"] == 3
     messages = [f["message"] for f in made["findings"] if f["rule"] == "failover"]
-    assert "when kvm1 and kvm2 die, 1 HA VM find no host (limit 0): v1" in messages[0]
+    assert "when kvm1 and kvm2 die, 1 HA VM finds no host (limit 0): v1" in messages[0]
     policy = {"failover": {"host_failures_tolerated": 1}, "memory_overcommit": {}}
     assert plan(cluster(3, memory_mib=7000), _one_each(3, 3000), rules(**policy), **SHARED)["verdict"] == "admitted"
 
@@ -284,3 +287,56 @@ def test_sets_agree_with_trying_every_way(count: int, size: int) -> None:
             )
         sets = made["failover_sets"]
         assert (sets["broken"], sets["survived"]) == (lost, lost == 0), (seed, sets)
+
+
+@pytest.mark.parametrize(("rule", "survives"), [(None, False), ("vm-share", False), ("affinity", True)])
+def test_a_pair_restarts_together_unless_a_waiver_parts_it(rule: str | None, survives: bool) -> None:
+    # 4000 are left on each of the others: for one of the pair, not for both.
+    vms = [vm(name, memory_mib=3000, host="kvm1", affinity="pair", ha=True) for name in ("a", "b")]
+    vms += [vm(f"v{i}", memory_mib=4000, host=f"kvm{i}") for i in (2, 3)]
+    waivers = [{"rule": rule, "vm": "a", "reason": "x", "owner": "ops", "until": TODAY}] if rule else []
+    policy = rules(failover={}, affinity={}, memory_overcommit={}, host_overhead={"qemu_overhead_mib": 0})
+    made = plan(cluster(3, memory_mib=8000), vms, {**policy, "waivers": waivers}, **SHARED)
+    assert made["failover"][0]["survives"] is survives
+
+
+def test_what_was_proved_of_one_placement_is_not_said_of_another() -> None:
+    hosts = cluster(2)
+    inputs, problems = read_inputs(list(hosts), hosts, [vm("a", ha=True)], storage_layout="centralized", today=TODAY)
+    assert inputs is not None, problems
+    deaths = failover.Failover(inputs, Board(ceilings(inputs, "deny")), 1000)
+    assert deaths.survives({"a": "kvm1"})
+    for where in ("kvm1", "kvm2"):
+        assert [death.host for death in deaths.deaths({"a": where}) if death.restarts] == [where]
+
+
+@pytest.mark.parametrize(
+    ("count", "excused", "room"), [(20, [], True), (21, [], False), (21, ["kvm1", "kvm2", "kvm3"], True)]
+)
+def test_the_sums_prove_that_nothing_survives_and_no_more_than_that(count: int, excused: list[str], room: bool) -> None:
+    # Three hosts of ten VMs: without one of them 20 fit.
+    hosts = cluster(3)
+    waiver = {"rule": "failover", "reason": "x", "owner": "ops", "until": TODAY}
+    inputs, problems = read_inputs(
+        list(hosts),
+        hosts,
+        [vm(f"v{i:02}", ha=True) for i in range(count)],
+        policy={"waivers": [{**waiver, "host": name} for name in excused]},
+        storage_layout="centralized",
+        today=TODAY,
+    )
+    assert inputs is not None, problems
+    deaths = failover.Failover(inputs, Board(ceilings(inputs, "deny")), 1000)
+    assert deaths.room_to_restart(inputs.virtual_machines) is room
+
+
+def test_so_many_sets_are_named_and_the_others_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(failover, "NAMED_SETS", 2)
+    sets = _sets(cluster(3, memory_mib=6000), _one_each(3, 3000), **SHARED)["failover_sets"]
+    assert (sets["broken"], len(sets["lost"])) == (3, 2)
+
+
+def test_slots_that_suffice_to_the_last_are_enough() -> None:
+    # Each host has one VM and one more slot: with two dead, the two that live have two slots for two VMs.
+    made = _sets(cluster(4, memory_mib=4000), _one_each(4, 2000), **SHARED)
+    assert (made["failover_sets"]["proof"], made["verdict"]) == ("slots", "admitted")

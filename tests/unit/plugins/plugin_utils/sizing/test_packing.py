@@ -136,3 +136,52 @@ def test_that_it_cannot_survive_is_proved_by_the_sums() -> None:
         assert made["verdict"] == "refused"
         assert made["summary"] == {**made["summary"], "placed": 27, "search": "complete"}
         assert set(levels(made, "failover")) == {"deny"}
+
+
+def mixed(seed: int) -> tuple[dict[str, Any], list[dict[str, Any]], str]:
+    """Hosts of several sizes with VMs of others on them; VMs with pins, groups and HA; rarely more than fits."""
+    chance = random.Random(seed)
+    layout = chance.choice(("local", "centralized"))
+    hosts = {
+        f"kvm{i}": host(
+            threads=chance.choice((16, 32, 64)),
+            memory_mib=chance.choice((32768, 65536, 98304)),
+            disk_gib=100_000,
+            numa_nodes=chance.choice((1, 2, 4)),
+            facts=[found(f"x{i}{j}", managed=False, memory_mib=4000) for j in range(chance.choice((0, 0, 2)))],
+        )
+        for i in range(chance.randint(3, 8))
+    }
+    vms = []
+    for i in range(chance.randint(5, 6 * len(hosts))):
+        entry = vm(f"v{i:02}", chance.randint(1, 6), chance.choice((1000, 3000, 6000, 12000)), 1)
+        entry["ha"] = layout == "centralized" and chance.random() < 0.7
+        if chance.random() < 0.1:
+            entry["host"] = chance.choice(sorted(hosts))
+        elif chance.random() < 0.2:
+            entry["anti_affinity"] = chance.choice(("web", "app"))
+        elif chance.random() < 0.1:
+            entry["affinity"] = "pair"
+        vms.append(entry)
+    return hosts, vms, layout
+
+
+@pytest.mark.parametrize("placement", ["spread", "pack"])
+def test_what_is_admitted_breaks_nothing_and_what_is_refused_does(placement: str) -> None:
+    verdicts = []
+    for seed in range(40):
+        hosts, vms, layout = mixed(seed)
+        made = plan(hosts, vms, {"placement": placement}, storage_layout=layout)
+        # Every way to restart is too many to try for this size: where each VM restarts is checked instead.
+        broken = breaks(hosts, vms, made["placements"], layout, failover=False)
+        broken += [f"death of {death['host']}" for death in made["failover"] if not death["survives"]]
+        assert (made["verdict"] == "refused") == bool(broken), (seed, broken)
+        verdicts.append(made["verdict"])
+        for death in made["failover"]:
+            after = {name: to for name, to in made["placements"].items() if to != death["host"]}
+            after |= {one["name"]: one["to"] for one in death["virtual_machines"] if one["to"]}
+            alive = {name: own for name, own in hosts.items() if name != death["host"]}
+            left = [entry for entry in vms if after.get(entry["name"]) is not None]
+            if not broken:
+                assert breaks(alive, left, after, layout, failover=False) == [], (seed, death["host"])
+    assert verdicts.count("admitted") >= 12

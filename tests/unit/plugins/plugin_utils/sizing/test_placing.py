@@ -345,3 +345,14 @@ def test_any_order_of_the_input_gives_the_same_bytes(placement: str) -> None:
         for _ in range(4)
     }
     assert len(made) == 1
+
+
+@pytest.mark.parametrize("placement", ["spread", "pack"])
+def test_what_follows_its_group_takes_the_room_of_others(placement: str) -> None:
+    # mate must go to kvm1 beside home; what it takes there is gone for the rest.
+    vms = [vm("home", host="kvm1", affinity="g"), vm("mate", affinity="g", memory_mib=25000)]
+    vms += [vm(f"v{i}", memory_mib=20000) for i in range(7)]
+    made = plan(cluster(3), vms, {"placement": placement})
+    assert made["verdict"] == "admitted"
+    assert made["placements"]["mate"] == "kvm1"
+    assert [made["hosts"]["kvm1"]["virtual_machines"][:2]] == [["home", "mate"]]

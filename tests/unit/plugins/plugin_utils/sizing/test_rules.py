@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from sizing_cases import cluster, found, host, levels, only, plan, rules, vm
+from sizing_cases import TODAY, cluster, found, host, levels, only, plan, rules, vm
 
 NO_OVERHEAD = {"host_overhead": {"qemu_overhead_mib": 0}}
 
@@ -353,3 +353,49 @@ def test_a_rule_that_only_warns_is_kept_where_there_is_a_choice() -> None:
     hosts = {"kvm1": host(threads=8, cores=4), "kvm2": host(threads=32)}
     made = plan(hosts, [vm("a", vcpus=4), vm("x", vcpus=30, host="kvm2")], rules(vm_share={"level": "warn"}))
     assert made["placements"]["a"] == "kvm2"
+
+
+def test_overhead_that_takes_all_memory_leaves_no_ratio() -> None:
+    # Two VMs' overhead is all of 130 MiB; 131 leave one.
+    vms = [vm(f"v{i}", memory_mib=1, host="kvm1") for i in range(2)]
+    nothing = only(plan(cluster(1, memory_mib=130), vms, rules(memory_overcommit={})), "memory-overcommit")
+    assert (nothing["value"], nothing["limit"], nothing["margin"]) == (None, 1, None)
+    assert "no ratio, nothing is left" in nothing["message"]
+    one = only(plan(cluster(1, memory_mib=131), vms, rules(memory_overcommit={})), "memory-overcommit")
+    assert (one["value"], one["margin"]) == (2, -1)
+
+
+def test_a_share_of_one_thread_is_still_a_size_to_propose() -> None:
+    # 40 % of 3 threads is one vCPU, of 2 none.
+    for threads, lower in ((3, True), (2, False)):
+        made = plan(
+            cluster(1, sockets=1, cores=1, threads=threads), [vm("a", vcpus=2, host="kvm1")], rules(vm_share={})
+        )
+        assert ("lower vcpus of a from 2 to at most 1" in only(made, "vm-share")["fix"]) == lower
+
+
+def test_a_waiver_of_another_rule_lets_no_group_together() -> None:
+    waiver = {"rule": "vm-share", "vm": "a", "reason": "large", "owner": "ops", "until": TODAY}
+    vms = [vm("a", anti_affinity="web"), vm("b", anti_affinity="web")]
+    made = plan(cluster(1), vms, {"waivers": [waiver]})
+    assert sorted(made["placements"].values(), key=str) == [None, "kvm1"]
+    assert plan(cluster(1), vms, {"waivers": [{**waiver, "rule": "affinity"}]})["verdict"] == "admitted"
+
+
+def test_a_waiver_for_one_of_a_group_does_not_excuse_another() -> None:
+    vms = [vm("a", affinity="g", host="kvm1"), vm("b", affinity="g", host="kvm2"), vm("c", affinity="g", host="kvm3")]
+    waiver = {"rule": "affinity", "reason": "license", "owner": "ops", "until": TODAY}
+    for excused, level, named in ((["a"], "deny", "b"), (["b"], "deny", "a"), (["a", "b"], "waived", "a")):
+        policy = {**rules(affinity={}), "waivers": [{**waiver, "vm": name} for name in excused]}
+        made = plan(cluster(3), vms, policy)
+        finding = only(made, "affinity", level)
+        assert (finding["vm"], finding["value"], finding["limit"]) == (named, 3, 1)
+        assert "move a, b to kvm3" in finding["fix"]
+
+
+def test_a_numa_node_that_is_filled_to_the_last_is_large_enough() -> None:
+    hosts = {"kvm1": host(numa_nodes=4), "kvm2": host(numa_nodes=2)}
+    made = plan(hosts, [vm("v", vcpus=16, memory_mib=32768, host="kvm1")])
+    for finding in (f for f in made["findings"] if f["rule"] == "numa"):
+        assert finding["fix"].endswith("give it a host with larger nodes (kvm2)")
+    assert levels(made, "numa") == ["info", "info"]

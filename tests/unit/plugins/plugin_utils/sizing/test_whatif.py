@@ -148,3 +148,27 @@ def test_headroom_is_what_a_plan_admits(size: int, vcpus: int, memory: int, othe
     for count in {0, room["count"] // 2, room["count"]} - {0}:
         assert what_if(made, virtual_machines=[{**shape, "count": count}])["verdict"] == "admitted"
     assert what_if(made, virtual_machines=[{**shape, "count": room["count"] + 1}])["verdict"] == "refused"
+
+
+@pytest.mark.parametrize(
+    ("policy", "more", "shape", "count"),
+    [
+        # Two hosts of 65536 MiB take 9 of 7065 MiB each; the pool 12 of 20 GiB.
+        ({}, {}, {"memory_mib": 7000}, 18),
+        ({}, {"disk_gib": 240}, {"memory_mib": 7000, "disk_gib": 20}, 12),
+        ({}, {}, {"memory_mib": 7000, "ha": True}, 9),
+        ({}, {}, {"memory_mib": 7000, "host": "kvm1"}, 9),
+        ({}, {}, {"memory_mib": 7000, "host": "kvm1", "ha": True}, 9),
+        ({}, {}, {"anti_affinity": "web"}, 2),
+        ({}, {}, {"affinity": "pair", "memory_mib": 7000}, 9),
+        ({}, {}, {"workload": "database"}, 0),
+        ({"rules": {"failover": {"host_failures_tolerated": 2}}}, {}, {"ha": True}, 0),
+    ],
+)
+def test_headroom_is_the_bound_or_below_it(
+    policy: dict[str, Any], more: dict[str, Any], shape: dict[str, Any], count: int
+) -> None:
+    made = plan(cluster(2, **more), [], policy, storage_layout="centralized")
+    room = headroom(made, {**SHAPE, **shape})
+    assert (room["count"], room["exact"]) == (count, True)
+    assert sum(room["hosts"].values()) == count
