@@ -130,5 +130,6 @@ def summary(cluster: Cluster) -> dict[str, Any]:
         "usage": usage,
         "full_ratio": osds["full_ratio"],
         "nearfull_ratio": osds["nearfull_ratio"],
+        "osd_uuids": [osd["uuid"] for osd in osds["osds"]],
         "osd_hosts": [node["name"] for node in tree["nodes"] if node["type"] == "host" and node["children"]],
     }

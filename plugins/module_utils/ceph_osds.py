@@ -36,19 +36,26 @@ class Action:
         return f"wipe {self.device}" if self.kind == "wipe" else f"make an OSD on {self.device}"
 
 
-def decide(disks: Iterable[Mapping[str, Any]], fsid: str, wipe: Collection[str]) -> tuple[list[Action], list[str]]:
-    """What is done with the disks, and one line for each that is refused. Disks as ceph_host.disk() shows them."""
+def decide(
+    disks: Iterable[Mapping[str, Any]], fsid: str, wipe: Collection[str], known: Collection[str] | None = None
+) -> tuple[list[Action], list[str]]:
+    """What is done with the disks, and one line for each that is refused. Disks as ceph_host.disk() shows them.
+
+    `known` are the UUIDs of the OSDs that the cluster has, None where there is no cluster to ask. A disk of an OSD that
+    was taken out holds data like any other.
+    """
     todo: list[Action] = []
     lines: list[str] = []
     for disk in disks:
         path, real, label = disk["path"], disk["real"], disk["osd"]
         ours = bool(label) and label.get("ceph_fsid") == fsid
-        if ours and label.get("mkfs_done") == "yes":
+        made = ours and label.get("mkfs_done") == "yes"
+        if made and (known is None or label["osd_uuid"] in known):
             continue
         if disk["mounted_at"] or disk["held_by"]:
             lines.append(f"disk {path} is in use; name another disk")
             continue
-        if ours:
+        if ours and not made:
             # The label is written first and this mark last: the run before was cut off, and nothing was ever stored.
             if "whoami" in label:
                 todo.append(Action("forget", path, real, int(label["whoami"])))

@@ -66,6 +66,7 @@ class Cluster:
     full_ratio: float = 0.95
     nearfull_ratio: float = 0.85
     osd_hosts: tuple[str, ...] = ()
+    osd_uuids: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -128,6 +129,7 @@ def cluster_of(facts: Mapping[str, Any] | None) -> Cluster | None:
         full_ratio=float(facts["full_ratio"]),
         nearfull_ratio=float(facts["nearfull_ratio"]),
         osd_hosts=tuple(facts["osd_hosts"]),
+        osd_uuids=tuple(facts["osd_uuids"]),
     )
 
 
@@ -136,7 +138,7 @@ def problems(wanted: Wanted, members: Sequence[Member], cluster: Cluster | None)
     lines = _shape_problems(wanted, members)
     for member in members:
         lines += _host_problems(wanted, member, cluster)
-        lines += _disk_problems(wanted, member)
+        lines += _disk_problems(wanted, member, cluster)
     if cluster:
         lines += _cluster_problems(wanted, cluster)
     elif 0 < len([m for m in members if m.mons]) < len(wanted.mons):
@@ -237,7 +239,7 @@ def _memory_problems(wanted: Wanted, member: Member) -> list[str]:
     ]
 
 
-def _disk_problems(wanted: Wanted, member: Member) -> list[str]:
+def _disk_problems(wanted: Wanted, member: Member, cluster: Cluster | None) -> list[str]:
     lines = []
     paths = [disk.path for disk in member.disks]
     lines += [
@@ -257,7 +259,7 @@ def _disk_problems(wanted: Wanted, member: Member) -> list[str]:
         if disk.real in taken:
             lines.append(f"{where} is the same disk as {taken[disk.real]}; name it once")
         taken.setdefault(disk.real, disk.path)
-        lines += _content_problems(wanted, where, disk, disk.path in member.wipe)
+        lines += _content_problems(wanted, where, disk, disk.path in member.wipe, cluster)
     if not member.device_mapper and member.disks:
         if wanted.method == "lvm":
             lines.append(
@@ -273,13 +275,15 @@ def _disk_problems(wanted: Wanted, member: Member) -> list[str]:
     return lines
 
 
-def _content_problems(wanted: Wanted, where: str, disk: Disk, may_wipe: bool) -> list[str]:
+def _content_problems(wanted: Wanted, where: str, disk: Disk, may_wipe: bool, cluster: Cluster | None) -> list[str]:
     if disk.mounted_at or (disk.held_by and not disk.osd):
         # Nobody means to wipe what is in use.
         return [f"{where} is in use ({disk.holds}); name another disk"]
-    if may_wipe or is_ours(disk, wanted.fsid):
+    if may_wipe or is_ours(disk, wanted.fsid, cluster):
         return []
     advice = "name another disk, or name this one in ceph_wipe_devices of this host if nobody needs what it holds"
+    if disk.osd and is_ours(disk, wanted.fsid):
+        return [f"{where} was osd.{disk.osd.get('whoami', '?')}, which the cluster has no more; {advice}"]
     if disk.osd:
         other = disk.osd.get("ceph_fsid", "unknown")
         return [f"{where} is osd.{disk.osd.get('whoami', '?')} of another cluster ({other}); {advice}"]
@@ -288,9 +292,10 @@ def _content_problems(wanted: Wanted, where: str, disk: Disk, may_wipe: bool) ->
     return []
 
 
-def is_ours(disk: Disk, fsid: str) -> bool:
-    """Does the disk carry an OSD of this cluster?"""
-    return bool(disk.osd and disk.osd.get("ceph_fsid") == fsid)
+def is_ours(disk: Disk, fsid: str, cluster: Cluster | None = None) -> bool:
+    """Does the disk carry an OSD of this cluster, and one that is still in it when the cluster answers?"""
+    ours = bool(disk.osd and disk.osd.get("ceph_fsid") == fsid)
+    return ours and (cluster is None or (disk.osd or {}).get("osd_uuid") in cluster.osd_uuids)
 
 
 def _cluster_problems(wanted: Wanted, cluster: Cluster) -> list[str]:
@@ -324,7 +329,7 @@ def steps(wanted: Wanted, members: Iterable[Member], cluster: Cluster | None) ->
         if member.name in wanted.mons and member.name not in member.mons:
             lines.append(f"{member.name}: make a mon at {member.address}")
         for disk in member.disks:
-            if is_ours(disk, wanted.fsid) and (disk.osd or {}).get("mkfs_done") == "yes":
+            if is_ours(disk, wanted.fsid, cluster) and (disk.osd or {}).get("mkfs_done") == "yes":
                 continue
             wipe = f"wipe {disk.path} ({disk.holds}) and make" if disk.path in member.wipe and disk.holds else "make"
             how = method_of(wanted, member)

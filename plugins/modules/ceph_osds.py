@@ -27,6 +27,12 @@ options:
     type: list
     elements: path
     default: []
+  known:
+    description: >-
+      UUIDs of the OSDs that the cluster has. A disk of one that was taken out holds data like any other. Left out where
+      there is no cluster yet.
+    type: list
+    elements: str
   method:
     description: On logical volumes, or on raw disks.
     type: str
@@ -97,6 +103,7 @@ def main() -> None:
             "fsid": {"type": "str", "required": True},
             "devices": {"type": "list", "elements": "path", "required": True},
             "wipe": {"type": "list", "elements": "path", "default": []},
+            "known": {"type": "list", "elements": "str"},
             "method": {"type": "str", "choices": ["lvm", "raw"], "required": True},
             "encrypted": {"type": "bool", "default": False},
             "device_class": {"type": "str", "default": ""},
@@ -106,7 +113,7 @@ def main() -> None:
     )
     given = module.params
     try:
-        todo, lines = ceph_osds.decide(look(given["devices"]), given["fsid"], given["wipe"])
+        todo, lines = ceph_osds.decide(look(given["devices"]), given["fsid"], given["wipe"], given["known"])
         if given["replace"] is not None and len([one for one in todo if one.kind == "prepare"]) > 1:
             lines.append(f"osd.{given['replace']}: more than one disk is new; name the one that takes its place")
         if lines:

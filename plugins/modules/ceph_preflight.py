@@ -115,6 +115,11 @@ joining:
   returned: success
   type: list
   elements: str
+known_osds:
+  description: UUIDs of the OSDs that the cluster has; null when it does not answer.
+  returned: success
+  type: list
+  elements: str
 mons:
   description: Addresses of the mons by name.
   returned: success
@@ -171,6 +176,7 @@ def main() -> None:
     module.exit_json(
         changed=False,
         mons=mons,
+        known_osds=list(cluster.osd_uuids) if cluster else None,
         mon_host=mon_host(mons.values(), given["msgr1"]),
         steps=pure.steps(wanted, members, cluster),
         notes=pure.notes(wanted, members),
