@@ -205,12 +205,13 @@ def _mon_problems(wanted: Wanted) -> list[str]:
 
 def _host_problems(wanted: Wanted, member: Member, cluster: Cluster | None) -> list[str]:
     name = member.name
-    lines = [
-        f"{name}: {where} belongs to cluster {fsid}, not to {wanted.fsid}; take the host out of this inventory, or "
-        "purge the other cluster from it by hand"
-        for where, fsid in member.fsids.items()
-        if fsid != wanted.fsid
-    ]
+    lines = []
+    for fsid in sorted(set(member.fsids.values()) - {wanted.fsid}):
+        where = [path for path, found in member.fsids.items() if found == fsid]
+        lines.append(
+            f"{name}: is in cluster {fsid} (by {_and(where)}), not in {wanted.fsid}; take the host out of the "
+            "inventory, or purge the other cluster from it by hand"
+        )
     own = {str(ipaddress.ip_interface(text).ip) for text in member.addresses}
     if member.address not in own:
         lines.append(f"{name}: has no address {member.address}; set ceph_address to one of {_and(sorted(own))}")
@@ -259,6 +260,9 @@ def _disk_problems(wanted: Wanted, member: Member, cluster: Cluster | None) -> l
         if disk.real in taken:
             lines.append(f"{where} is the same disk as {taken[disk.real]}; name it once")
         taken.setdefault(disk.real, disk.path)
+        if disk.osd and disk.osd.get("ceph_fsid") in set(member.fsids.values()) - {wanted.fsid}:
+            # Told once for the host; and nobody is to wipe a disk of a cluster that runs there.
+            continue
         lines += _content_problems(wanted, where, disk, disk.path in member.wipe, cluster)
     if not member.device_mapper and member.disks:
         if wanted.method == "lvm":

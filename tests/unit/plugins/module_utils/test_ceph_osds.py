@@ -11,6 +11,7 @@ from ansible_collections.croft.infra.plugins.module_utils.ceph_osds import Actio
 FSID = "5d3f0b2e-5f0e-4c52-9b2f-6f2f3a1d7c11"
 MADE = {"osd_uuid": "u1", "ceph_fsid": FSID, "whoami": "1", "mkfs_done": "yes"}
 HALF = {"osd_uuid": "u1", "ceph_fsid": FSID, "whoami": "1"}
+RAW = ["ceph-volume", "raw", "prepare", "--bluestore", "--data", "/dev/sda"]
 GIVEN = {"method": "raw", "encrypted": False, "device_class": "", "replace": None}
 
 
@@ -46,7 +47,7 @@ def test_what_is_done_with_a_disk(one: Any, wipe: list[str], known: Any, kinds: 
 @pytest.mark.parametrize(
     ("change", "command"),
     [
-        ({}, ["ceph-volume", "raw", "prepare", "--bluestore", "--data", "/dev/sda"]),
+        ({}, RAW),
         (
             {"method": "lvm", "encrypted": True},
             ["ceph-volume", "lvm", "prepare", "--bluestore", "--data", "/dev/sda", "--dmcrypt"],

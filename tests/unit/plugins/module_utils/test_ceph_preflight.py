@@ -143,8 +143,17 @@ def test_nothing_speaks_against_it(wanted: Wanted, members: tuple[Member, ...], 
             WANTED,
             with_first(fsids={"/etc/ceph/ceph.conf": OTHER}),
             None,
-            ["kvm1: /etc/ceph/ceph.conf"],
+            [f"kvm1: is in cluster {OTHER} (by /etc/ceph"],
             id="wrong fsid",
+        ),
+        pytest.param(
+            WANTED,
+            with_first(
+                replace(OURS, osd={**LABEL, "ceph_fsid": OTHER}), fsids={"/a": OTHER, "/b": OTHER}, wipe=("/dev/sdb",)
+            ),
+            None,
+            [f"kvm1: is in cluster {OTHER} (by /a and /b), not in {FSID}"],
+            id="in another cluster with its disk, told once",
         ),
         pytest.param(WANTED, MEMBERS, cluster(fsid=OTHER), [f"cluster: the one that answers is {OTHER}"], id="another"),
         pytest.param(

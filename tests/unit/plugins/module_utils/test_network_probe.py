@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 
 import pytest
 from ansible_collections.croft.infra.plugins.module_utils import network_probe
@@ -13,7 +12,7 @@ TOKEN = "0123456789abcdef" * 2
 
 
 @pytest.fixture(params=["127.0.0.1", "::1"])
-def responder(request: pytest.FixtureRequest) -> Iterator[tuple[str, int]]:
+def responder(request: pytest.FixtureRequest) -> tuple[str, int]:
     """A responder on this machine's loopback, for as long as the test."""
     address = str(request.param)
     with network_probe.udp(address) as finder:
