@@ -36,6 +36,11 @@ def test_a_mgr_is_active_and_the_others_stand_by(ceph: Ask, nodes: Nodes) -> Non
     assert len(mgr["standbys"]) == len(nodes) - 1
 
 
+def test_no_module_of_the_mgr_fails_to_load(host: Host, ceph: Ask) -> None:
+    assert ceph("crash ls-new") == []
+    assert host.check_output("ls /var/lib/ceph/crash") == "posted"
+
+
 def test_each_host_has_its_osd_and_it_is_up(ceph: Ask, nodes: Nodes) -> None:
     tree = ceph("osd tree")["nodes"]
     hosts = {node["name"]: node["children"] for node in tree if node["type"] == "host"}

@@ -1,11 +1,13 @@
 # Copyright: the croft contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Two things that ceph-mgr needs with Debian 13's Python, for its process alone; it finds this through PYTHONPATH.
+"""What ceph-mgr needs with Debian 13's Python, for its process alone; it finds this through PYTHONPATH.
 
-The mgr runs each of its modules in an interpreter of its own. python3-bcrypt can be loaded in one interpreter of a
-process only (https://github.com/PyO3/pyo3/issues/576), so each module would fail at `import bcrypt` in mgr_util.py;
-the one function there that uses it hashes passwords of the dashboard, which this cluster has not. And a module class
-without NOTIFY_TYPES, as half of them are, is reported as a crash at every start; an empty list says the same in order.
+The mgr runs each of its modules in an interpreter of its own, and loads all of them at start, also those that are
+switched off; one that cannot be loaded is a warning, and a report of a crash at every start. python3-bcrypt and
+python3-cryptography (below OpenSSL) can be loaded in one interpreter of a process only
+(https://github.com/PyO3/pyo3/issues/576). Every module imports bcrypt by way of mgr_util, where the one function that
+uses it hashes passwords of the dashboard; and restful imports OpenSSL to make itself a certificate. Neither is used
+here. A module class without NOTIFY_TYPES, as half of them are, is reported as well; an empty list means the same.
 """
 
 from __future__ import annotations
@@ -14,13 +16,17 @@ import importlib.machinery
 import sys
 import types
 from collections.abc import Sequence
+from typing import ClassVar
 
 
-def _refuse(*_arguments: object) -> bytes:
-    raise NotImplementedError("bcrypt cannot be loaded in ceph-mgr; passwords of the dashboard cannot be made here")
+class _Absent:
+    """Stands where a library cannot be loaded; who really uses it is told so."""
+
+    def __getattr__(self, name: str) -> object:
+        raise AttributeError(f"{name}: this library can be loaded once in ceph-mgr, and not in this module")
 
 
-class _Loader(importlib.machinery.SourceFileLoader):
+class _MgrModule(importlib.machinery.SourceFileLoader):
     """Loads mgr_module, and gives its base classes what their heirs may lack."""
 
     def exec_module(self, module: types.ModuleType) -> None:
@@ -31,20 +37,30 @@ class _Loader(importlib.machinery.SourceFileLoader):
                 base.NOTIFY_TYPES = []
 
 
+class _OpenSSL(importlib.machinery.SourceFileLoader):
+    """Loads OpenSSL where it can be loaded."""
+
+    def exec_module(self, module: types.ModuleType) -> None:
+        try:
+            super().exec_module(module)
+        except ImportError:
+            module.crypto = module.SSL = _Absent()  # type: ignore[attr-defined]
+
+
 class _Finder:
-    @staticmethod
+    loaders: ClassVar = {"mgr_module": _MgrModule, "OpenSSL": _OpenSSL}
+
+    @classmethod
     def find_spec(
-        name: str, path: Sequence[str] | None = None, target: types.ModuleType | None = None
+        cls, name: str, path: Sequence[str] | None = None, target: types.ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
-        if name != "mgr_module":
+        if name not in cls.loaders:
             return None
         spec = importlib.machinery.PathFinder.find_spec(name, path, target)
         if spec is not None and spec.origin is not None:
-            spec.loader = _Loader(name, spec.origin)
+            spec.loader = cls.loaders[name](name, spec.origin)
         return spec
 
 
-_bcrypt = types.ModuleType("bcrypt")
-_bcrypt.gensalt = _bcrypt.hashpw = _refuse  # type: ignore[attr-defined]
-sys.modules["bcrypt"] = _bcrypt
+sys.modules["bcrypt"] = _Absent()  # type: ignore[assignment]
 sys.meta_path.insert(0, _Finder)  # type: ignore[arg-type]
