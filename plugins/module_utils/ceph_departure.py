@@ -10,6 +10,8 @@ from typing import Any
 
 # CRUSH writes this where a placement group has no OSD; ceph/src/crush/crush.h, CRUSH_ITEM_NONE.
 _NONE = 2147483647
+# States that every change of the map leads through, for a second or two.
+_PASSING = frozenset({"peering", "activating", "creating"})
 
 
 @dataclass(frozen=True)
@@ -159,7 +161,7 @@ def disk_problems(view: View, number: int, host: str) -> list[str]:
         others = [other for other in group.acting if other != number]
         if len(others) < pools[group.pool].min_size:
             short.append(group.id)
-        elif number in group.acting and "degraded" in group.states:
+        elif group.states & _PASSING or (number in group.acting and "degraded" in group.states):
             unready.append(group.id)
     if short:
         lines.append(
@@ -167,12 +169,14 @@ def disk_problems(view: View, number: int, host: str) -> list[str]:
             "other OSDs back first"
         )
     if unready:
-        lines.append(f"osd.{number}: {_some(unready)} are being repaired from it; wait until that is done")
+        lines.append(
+            f"osd.{number}: {_some(unready)} are being repaired, or are just finding each other; wait for that"
+        )
     return lines
 
 
 def _stuck(view: View) -> list[str]:
-    down = [group.id for group in view.groups if "active" not in group.states]
+    down = [group.id for group in view.groups if not group.states & {"active", *_PASSING}]
     if not down:
         return []
     return [f"{_some(down)} are not active; bring their OSDs back before any other is taken away"]

@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 INVENTORY = Path(__file__).resolve().parents[3] / "inventories/lab"
-VARS = Path(__file__).resolve().parents[1] / "vars.yml"
+VARS = Path(__file__).resolve().parents[1] / "vars/main.yml"
 
 
 @pytest.fixture(scope="session")

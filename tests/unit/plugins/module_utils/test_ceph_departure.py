@@ -64,6 +64,12 @@ def osd(number: int, **change: Any) -> tuple[Osd, ...]:
             id="data that cannot be reached",
         ),
         pytest.param(
+            replace(VIEW, groups=(replace(GROUPS[0], states=frozenset({"remapped", "peering"})),)),
+            "kvm4",
+            [],
+            id="cut off while the groups find each other",
+        ),
+        pytest.param(
             replace(VIEW, mons=(*MONS, "kvm4"), quorum=("kvm1", "kvm2", "kvm4")),
             "kvm4",
             ["its mon does not leave while mon.kvm3"],
@@ -102,8 +108,15 @@ def test_may_a_host_leave(view: View, host: str, says: list[str]) -> None:
             replace(THREE, groups=(Group("1.0", 1, frozenset({"active", "recovering", "degraded"}), (0, 1, 2)),)),
             0,
             "kvm1",
-            "are being repaired from it",
+            "are being repaired",
             id="while the others are repaired",
+        ),
+        pytest.param(
+            replace(THREE, groups=(Group("1.0", 1, frozenset({"peering"}), (0, 1, 2)),)),
+            0,
+            "kvm1",
+            "just finding each other",
+            id="in a moment of change",
         ),
     ],
 )
