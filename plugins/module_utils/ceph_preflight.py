@@ -358,15 +358,6 @@ def notes(wanted: Wanted, members: Iterable[Member]) -> list[str]:
     return lines
 
 
-def joining(wanted: Wanted, members: Iterable[Member]) -> list[str]:
-    """Hosts that get their first part of the cluster in this run; the network is measured for them."""
-    return [
-        member.name
-        for member in members
-        if not member.mons and not member.osds and not any(is_ours(disk, wanted.fsid) for disk in member.disks)
-    ]
-
-
 def _and(names: Sequence[str]) -> str:
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else list(names)) or "none"
 

@@ -110,11 +110,6 @@ methods:
   description: How OSDs are made on each host, lvm or raw.
   returned: success
   type: dict
-joining:
-  description: Hosts that are not part of the cluster yet.
-  returned: success
-  type: list
-  elements: str
 known_osds:
   description: UUIDs of the OSDs that the cluster has; null when it does not answer.
   returned: success
@@ -181,7 +176,6 @@ def main() -> None:
         steps=pure.steps(wanted, members, cluster),
         notes=pure.notes(wanted, members),
         methods={member.name: pure.method_of(wanted, member) for member in members},
-        joining=pure.joining(wanted, members),
         # The first map has all mons in it, so a minority that an earlier run made cannot have had a quorum yet.
         bootstrap=cluster is None,
     )

@@ -13,7 +13,6 @@ from ansible_collections.croft.infra.plugins.module_utils.ceph_preflight import 
     Member,
     Wanted,
     cluster_of,
-    joining,
     member_of,
     method_of,
     notes,
@@ -218,7 +217,7 @@ def test_steps_of_an_empty_and_of_a_built_cluster() -> None:
     assert steps(WANTED, [built], cluster(mons=(*NAMES, "old"))) == ["cluster: take mon.old out"]
 
 
-def test_methods_and_notes_and_who_joins() -> None:
+def test_methods_and_notes() -> None:
     raw = member(1, device_mapper=False, osds={"u9": 9})
     assert [method_of(WANTED, one) for one in (raw, member(2))] == ["raw", "lvm"]
     assert method_of(replace(WANTED, method="raw"), member(2)) == "raw"
@@ -226,7 +225,6 @@ def test_methods_and_notes_and_who_joins() -> None:
         "kvm1: the kernel has no device mapper, so OSDs lie on raw disks, without LVM",
         "kvm1: osd.9 lies on a disk that ceph_osd_devices does not name; it is left alone",
     ]
-    assert joining(WANTED, [raw, member(2), member(3, OURS)]) == ["kvm2"]
 
 
 def test_facts_are_read() -> None:

@@ -35,7 +35,7 @@ def test_what_would_be_made(run_module: RunModule) -> None:
     assert not outcome["changed"]
     assert len(outcome["steps"]) == 6
     assert outcome["methods"] == dict.fromkeys(NAMES, "lvm")
-    assert (outcome["joining"], outcome["bootstrap"], outcome["known_osds"]) == (NAMES, True, None)
+    assert (outcome["bootstrap"], outcome["known_osds"]) == (True, None)
     assert outcome["mon_host"].startswith("[v2:10.0.0.1:3300/0],[v2:10.0.0.2")
 
 
