@@ -75,8 +75,9 @@ def test_an_osd_uses_the_memory_that_was_counted_for_it(host: Host, ceph: Ask, v
     name = host.check_output("hostname")
     tree = ceph("osd tree")["nodes"]
     (osd,) = next(node["children"] for node in tree if node["name"] == name)
+    counted = variables["sizing_policy"]["rules"]["host-overhead"]["osd_memory_mib"]
     target = json.loads(host.check_output(f"ceph daemon osd.{osd} config get osd_memory_target"))
-    assert int(target["osd_memory_target"]) == variables["ceph_osd_memory_mib"] * 2**20
+    assert int(target["osd_memory_target"]) == counted * 2**20
 
 
 @pytest.mark.parametrize(
