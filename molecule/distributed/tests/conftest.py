@@ -101,6 +101,15 @@ def lab(request: pytest.FixtureRequest) -> Lab:
 
 
 @pytest.fixture
+def somebodys_data(lab: Lab) -> Iterator[str]:
+    """The name of a node whose disk0 holds something; what was there before stays."""
+    name = lab.names[-1]
+    lab.shell(name, "wipefs /dev/croft/disk0 | grep -q . || mkfs.ext4 -q -L of-a-test /dev/croft/disk0")
+    yield name
+    lab.shell(name, 'if [ "$(e2label /dev/croft/disk0)" = of-a-test ]; then wipefs -qa /dev/croft/disk0; fi')
+
+
+@pytest.fixture
 def whole_again(play: Callable[..., Any], all_nodes: list[dict[str, Any]]) -> Iterator[None]:
     """Have all nodes up again, whatever the test did."""
     yield

@@ -22,11 +22,11 @@ def test_a_check_predicts_no_change(play: Play, variables: dict[str, Any]) -> No
 
 
 def test_all_that_is_wrong_is_told_at_once_and_nothing_is_changed(
-    play: Play, variables: dict[str, Any], nodes: Nodes, tmp_path: Path, ceph: Ask
+    play: Play, variables: dict[str, Any], lab: Lab, somebodys_data: str, tmp_path: Path
 ) -> None:
-    before = ceph("osd dump")["epoch"]
+    before = lab.ceph("osd dump")["osds"]
     wrong = {
-        "ceph_mon_hosts": [node["name"] for node in nodes[:2]],
+        "ceph_mon_hosts": lab.names[:2],
         "ceph_osd_devices": ["/dev/croft/disk1", "/dev/croft/disk0", "/dev/nowhere"],
         "ceph_wipe_devices": ["/dev/croft/disk9"],
         "ceph_cluster_network": "192.0.2.0/24",
@@ -42,12 +42,12 @@ def test_all_that_is_wrong_is_told_at_once_and_nothing_is_changed(
         "disk /dev/nowhere is not there",
         "ceph_wipe_devices names /dev/croft/disk9",
         "has no address in ceph_cluster_network 192.0.2.0/24",
-        "disk /dev/croft/disk0 is",
+        f"{somebodys_data}: disk /dev/croft/disk0 is",
         "(by /etc/ceph/ceph.conf and",
         "cluster: the one that answers is",
     ):
         assert text in said
-    assert ceph("osd dump")["epoch"] == before
+    assert lab.ceph("osd dump")["osds"] == before
     assert not (tmp_path / "another").exists()
 
 
