@@ -1,0 +1,116 @@
+# Copyright: the croft contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the tests of the storage cluster share."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+INVENTORY = Path(__file__).resolve().parents[3] / "inventories/lab"
+VARS = Path(__file__).resolve().parents[1] / "vars/main.yml"
+
+
+@pytest.fixture(scope="session")
+def variables() -> dict[str, Any]:
+    """What the scenario gives beyond the lab's inventory."""
+    lab = yaml.safe_load((INVENTORY / "group_vars/all.yml").read_text())
+    return {**yaml.safe_load(VARS.read_text()), "ceph_identity_dir": f"{lab['lab_state_dir']}/ceph"}
+
+
+@pytest.fixture(scope="session")
+def nodes() -> list[dict[str, Any]]:
+    """The lab's nodes that are in the cluster."""
+    hosts = yaml.safe_load((INVENTORY / "hosts.yml").read_text())["all"]["children"]["kvm_hosts"]["hosts"]
+    lab = yaml.safe_load((INVENTORY / "group_vars/lab.yml").read_text())
+    return [node for node in lab["lab_nodes"] if node["name"] in hosts]
+
+
+@pytest.fixture(scope="session")
+def all_nodes() -> list[dict[str, Any]]:
+    """All of the lab's nodes, as role lab takes them."""
+    return list(yaml.safe_load((INVENTORY / "group_vars/lab.yml").read_text())["lab_nodes"])
+
+
+@pytest.fixture(scope="session")
+def shell(nodes: list[dict[str, Any]]) -> Callable[..., str]:
+    """Run a command on one node, whether the others are there or not."""
+    given = yaml.safe_load((INVENTORY / "group_vars/kvm_hosts.yml").read_text())
+    options = [*given["ansible_ssh_common_args"].split(), "-i", given["ansible_ssh_private_key_file"]]
+    addresses = {node["name"]: node["address"] for node in nodes}
+
+    def run(name: str, command: str, *, check: bool = True) -> str:
+        argv = ["ssh", *options, f"root@{addresses[name]}", command]
+        done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=120)
+        assert not check or done.returncode == 0, done.stderr
+        return done.stdout
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def ceph(shell: Callable[..., str], nodes: list[dict[str, Any]]) -> Callable[..., Any]:
+    """Ask the cluster, from the first node or another."""
+
+    def ask(command: str, *, of: str = "") -> Any:
+        return json.loads(shell(of or nodes[0]["name"], f"timeout 20 ceph {command} -f json"))
+
+    return ask
+
+
+@pytest.fixture(scope="session")
+def wait_healthy(ceph: Callable[..., Any]) -> Callable[..., None]:
+    """Wait for HEALTH_OK, by looks: the clock of a machine that was paused jumps."""
+
+    def wait(looks: int = 60, *, of: str = "") -> None:
+        seen: Mapping[str, Any] = {}
+        for _ in range(looks):
+            seen = ceph("health detail", of=of)
+            if seen["status"] == "HEALTH_OK":
+                return
+            time.sleep(3)
+        pytest.fail(f"not healthy: {seen}")
+
+    return wait
+
+
+@dataclass(frozen=True)
+class Lab:
+    """What tests that take nodes away need at once."""
+
+    names: list[str]
+    all_nodes: list[dict[str, Any]]
+    shell: Callable[..., str]
+    ceph: Callable[..., Any]
+    wait_healthy: Callable[..., None]
+
+
+@pytest.fixture(scope="session")
+def lab(request: pytest.FixtureRequest) -> Lab:
+    """The lab and its cluster."""
+    given = {name: request.getfixturevalue(name) for name in ("all_nodes", "shell", "ceph", "wait_healthy")}
+    return Lab([node["name"] for node in request.getfixturevalue("nodes")], **given)
+
+
+@pytest.fixture
+def somebodys_data(lab: Lab) -> Iterator[str]:
+    """The name of a node whose disk0 holds something; what was there before stays."""
+    name = lab.names[-1]
+    lab.shell(name, "wipefs /dev/croft/disk0 | grep -q . || mkfs.ext4 -q -L of-a-test /dev/croft/disk0")
+    yield name
+    lab.shell(name, 'if [ "$(e2label /dev/croft/disk0)" = of-a-test ]; then wipefs -qa /dev/croft/disk0; fi')
+
+
+@pytest.fixture
+def whole_again(play: Callable[..., Any], all_nodes: list[dict[str, Any]]) -> Iterator[None]:
+    """Have all nodes up again, whatever the test did."""
+    yield
+    assert play("playbooks/lab.yml", lab_nodes=all_nodes).rc == 0
