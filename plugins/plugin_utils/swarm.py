@@ -31,14 +31,14 @@ def make_plan(
     wished = {host: fact for host, fact in facts.items() if host not in removed}
     there = {host: fact for host, fact in wished.items() if fact is not None}
     problems = [*_wish_problems(facts, wished, there), *_kernel_problems(there, networks)]
-    cluster_host = _cluster_host(facts)
-    cluster: Facts = (facts[cluster_host] or {})["cluster"] if cluster_host else {}
-    if not cluster_host:
+    speaker = cluster_host(facts)
+    cluster: Facts = (facts[speaker] or {})["cluster"] if speaker else {}
+    if not speaker:
         problems += _headless_problems(facts)
     problems += _stranger_problems(there, cluster)
     problems += _network_problems(networks, cluster)
     managers = [host for host, fact in there.items() if fact["wished"]["role"] == "manager"]
-    manager = cluster_host or (managers[0] if managers else "")
+    manager = speaker or (managers[0] if managers else "")
     nodes = {node["id"]: node for node in cluster.get("nodes", [])}
     stale, more = _stale(there, nodes)
     problems += more
@@ -46,12 +46,12 @@ def make_plan(
     problems += more
     plan: dict[str, Any] = {
         "manager": manager,
-        "init": not cluster_host,
+        "init": not speaker,
         "stale": stale,
         "join": [
             {"host": host, "role": fact["wished"]["role"], "address": fact["wished"]["address"]}
             for host, fact in sorted(there.items(), key=lambda pair: pair[1]["wished"]["role"] != "manager")
-            if fact["swarm"]["state"] == "inactive" and host != (manager if not cluster_host else None)
+            if fact["swarm"]["state"] == "inactive" and host != (manager if not speaker else None)
         ],
         "nodes": [_node(host, fact, nodes) for host, fact in there.items()],
         "networks": _new_networks(networks, cluster),
@@ -65,7 +65,7 @@ def make_plan(
     return plan, problems
 
 
-def _cluster_host(facts: Mapping[str, Facts | None]) -> str:
+def cluster_host(facts: Mapping[str, Facts | None]) -> str:
     """The host whose engine speaks for the swarm: a manager that can command it, the leader before others."""
     able = [
         host
@@ -82,6 +82,20 @@ def _cluster_host(facts: Mapping[str, Facts | None]) -> str:
     }
     # Of two swarms the larger is taken for the inventory's.
     return max(able, key=lambda host: (sizes[host], leads[host], -able.index(host)), default="")
+
+
+def task_nodes(facts: Mapping[str, Facts | None], speaker: Facts) -> dict[str, dict[str, Any]]:
+    """{ip_vs, listeners, images} by host name, of the hosts that answered and take tasks by the speaker's word."""
+    ready = {node["id"] for node in speaker["cluster"]["nodes"] if node["ready"] and node["availability"] == "active"}
+    return {
+        fact["hostname"]: {
+            "ip_vs": fact["kernel"]["ip_vs"],
+            "listeners": fact["listeners"],
+            "images": fact["images"],
+        }
+        for fact in facts.values()
+        if fact and fact["swarm"]["node_id"] in ready
+    }
 
 
 def _wish_problems(
