@@ -57,7 +57,9 @@ options:
         type: str
         default: "0644"
   customize:
-    description: Shell commands to run in the image, in this order. The first one that fails fails the build.
+    description:
+      - Shell commands to run in the image, in this order. The first one that fails fails the build.
+      - With O(variant=extract) they run beside the image, whose root directory is C("$1").
     type: list
     elements: str
     default: []

@@ -20,8 +20,8 @@ description:
 options:
   stacks:
     description:
-      - The stacks. Each has C(name) and C(compose), the content of a compose file; it may have C(secrets) and C(configs),
-        content by name, and C(state), V(present) or V(absent).
+      - The stacks. Each has C(name) and C(compose), the content of a compose file; it may have C(secrets) and
+        C(configs), content by name, and C(state), V(present) or V(absent).
     type: list
     elements: dict
     required: true
