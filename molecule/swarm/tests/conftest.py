@@ -42,6 +42,12 @@ def on() -> On:
     return run
 
 
+@pytest.fixture(scope="session")
+def inventory() -> Path:
+    """The directory of the lab's inventory."""
+    return INVENTORY
+
+
 @pytest.fixture
 def swarm_play(play: Callable[..., Any]) -> Callable[..., Any]:
     """Run the containers' playbook on the swarm's lab."""

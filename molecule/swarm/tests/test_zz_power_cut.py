@@ -6,19 +6,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import yaml
-
-from .conftest import INVENTORY
 
 On = Callable[..., str]
 Play = Callable[..., Any]
 Tasks = Callable[..., list[dict[str, Any]]]
 
 
-def lab(play: Play, state: str) -> None:
-    nodes = yaml.safe_load((INVENTORY / "group_vars/lab.yml").read_text())["lab_nodes"]
+def lab(play: Play, inventory: Path, state: str) -> None:
+    nodes = yaml.safe_load((inventory / "group_vars/lab.yml").read_text())["lab_nodes"]
     for node in nodes:
         if node["name"] == "swarm3":
             node["state"] = state
@@ -33,9 +32,9 @@ def wait_for(what: Callable[[], bool], seconds: float) -> float:
     return time.monotonic() - begun
 
 
-def test_tasks_of_a_dead_node_run_elsewhere(swarm_play: Play, tasks: Tasks, on: On) -> None:
+def test_tasks_of_a_dead_node_run_elsewhere(swarm_play: Play, tasks: Tasks, inventory: Path) -> None:
     kept = {task["ID"] for task in tasks() if task["Node"] != "swarm3"}
-    lab(swarm_play, "powered_off")
+    lab(swarm_play, inventory, "powered_off")
     took = wait_for(lambda: len([task for task in tasks() if task["Node"] != "swarm3"]) == 4, 120)
     print(f"four tasks on two nodes {took:.1f} s after the power cut returned")
     assert kept <= {task["ID"] for task in tasks()}
@@ -44,8 +43,8 @@ def test_tasks_of_a_dead_node_run_elsewhere(swarm_play: Play, tasks: Tasks, on: 
     assert not [host for host, count in run.changed.items() if count and host != "swarm3"]
 
 
-def test_it_comes_back_locked_and_is_unlocked(swarm_play: Play, on: On) -> None:
-    lab(swarm_play, "present")
+def test_it_comes_back_locked_and_is_unlocked(swarm_play: Play, on: On, inventory: Path) -> None:
+    lab(swarm_play, inventory, "present")
     wait_for(
         lambda: on("swarm3", "docker info --format '{{.Swarm.LocalNodeState}}'", check=False).strip() == "locked", 90
     )
@@ -55,9 +54,9 @@ def test_it_comes_back_locked_and_is_unlocked(swarm_play: Play, on: On) -> None:
     assert not swarm_play().changed
 
 
-def test_made_anew_it_takes_its_old_place(swarm_play: Play, play: Play, on: On) -> None:
-    lab(swarm_play, "absent")
-    lab(swarm_play, "present")
+def test_made_anew_it_takes_its_old_place(swarm_play: Play, on: On, inventory: Path) -> None:
+    lab(swarm_play, inventory, "absent")
+    lab(swarm_play, inventory, "present")
     assert swarm_play("molecule/swarm/converge.yml").rc == 0
     assert (
         on("swarm1", "docker node ls --format '{{.Hostname}} {{.Status}} {{.ManagerStatus}}'").count("swarm3 Ready")
