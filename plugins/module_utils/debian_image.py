@@ -239,9 +239,15 @@ def mmdebstrap_argv(image: Image, target: str, apt_options: str, files: str | No
     argv = ["mmdebstrap", "--mode=root", f"--variant={image.variant}", "--format=directory", f"--aptopt={apt_options}"]
     if image.packages:
         argv.append("--include=" + ",".join(sorted(set(image.packages))))
+    # What is merely unpacked has no customize step, and no shell that could be counted on.
+    bare = image.variant == "extract"
+    hook, shell = ("extract", "") if bare else ("customize", 'chroot "$1" ')
     if files is not None:
-        argv.append(f"--customize-hook=tar-in {shlex.quote(files)} /")
-    argv += [f'--customize-hook=chroot "$1" sh -euc {shlex.quote(command)}' for command in image.customize]
+        argv.append(f"--{hook}-hook=tar-in {shlex.quote(files)} /")
+    argv += [
+        f"--{hook}-hook={shell}sh -euc {shlex.quote(command)}" + (' sh "$1"' if bare else "")
+        for command in image.customize
+    ]
     return [*argv, image.suite, target, "-"]
 
 

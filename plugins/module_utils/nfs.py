@@ -118,8 +118,8 @@ def _advice(access: str) -> str:
         return "export that directory on the server, or correct the path"
     if any(word in words for word in ("acces", "denied", "perm", "rofs", "read-only")):
         return (
-            "let this host's address read and write there: it must be among the export's clients, and the files be "
-            "owned by the user that the export makes of everybody"
+            "the server must export exactly that directory, to this host's address, and the files there must belong to "
+            "the user that the export makes of everybody"
         )
     if any(word in words for word in ("nospc", "no space")):
         return "free some space there"

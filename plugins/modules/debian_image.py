@@ -26,9 +26,12 @@ options:
     type: str
     default: trixie
   variant:
-    description: The set of packages to begin with, one of C(mmdebstrap)'s variants.
+    description:
+      - The set of packages to begin with, one of C(mmdebstrap)'s variants.
+      - V(extract) unpacks O(packages) alone, without what they depend on and without their scripts; enough for the
+        root file system of a container that holds one static program.
     type: str
-    choices: [minbase, apt, essential, required, important, standard]
+    choices: [extract, minbase, apt, essential, required, important, standard]
     default: minbase
   packages:
     description: The packages to install on top; what they merely recommend is not installed.
@@ -54,7 +57,9 @@ options:
         type: str
         default: "0644"
   customize:
-    description: Shell commands to run in the image, in this order. The first one that fails fails the build.
+    description:
+      - Shell commands to run in the image, in this order. The first one that fails fails the build.
+      - With O(variant=extract) they run beside the image, whose root directory is C("$1").
     type: list
     elements: str
     default: []
@@ -262,7 +267,7 @@ def build(module: AnsibleModule, image: pure.Image, target: Path) -> bool:
 
 def main() -> None:
     file = {"path": {"required": True}, "content": {"required": True}, "mode": {"default": "0644"}}
-    variants = ["minbase", "apt", "essential", "required", "important", "standard"]
+    variants = ["extract", "minbase", "apt", "essential", "required", "important", "standard"]
     module = AnsibleModule(
         argument_spec={
             "name": {"required": True},

@@ -349,7 +349,7 @@ def test_guests_wait_for_a_server_that_is_away_and_go_on(play_here: Play, writer
     ("pool", "said"),
     [
         ({"server": "10.99.0.99"}, "10.99.0.99 takes no connection at port 111 and 2049; is the server up"),
-        ({"path": "/srv/nothing"}, "export that directory on the server, or correct the path"),
+        ({"path": "/srv/nothing"}, "the server must export exactly that directory"),
     ],
 )
 def test_a_server_that_cannot_be_used_is_told(play_here: Play, pool: Mapping[str, str], said: str) -> None:
@@ -366,7 +366,7 @@ def test_a_full_server_and_one_that_refuses_writing_are_told(play_here: Play) ->
     node(SERVER, "chown root:root /srv/croft; chmod 0700 /srv/croft")
     try:
         run = play_here("playbooks/storage.yml", cmdline=cmdline)
-        assert "let this host's address read and write there" in fatal(run)
+        assert "belong to the user that the export makes of everybody" in fatal(run)
     finally:
         node(SERVER, "chown 64055:64055 /srv/croft; chmod 0711 /srv/croft")
     assert play_here("playbooks/verify.yml").rc == 0

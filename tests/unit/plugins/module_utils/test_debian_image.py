@@ -255,6 +255,17 @@ def test_mmdebstrap_argv() -> None:
     ]
 
 
+def test_mmdebstrap_argv_of_what_is_merely_unpacked() -> None:
+    image = Image(name="x", variant="extract", packages=("busybox-static",), customize=('mkdir "$1/bin"',))
+    assert mmdebstrap_argv(image, "/t", "/w/apt.conf", "/w/files.tar")[6:] == [
+        "--extract-hook=tar-in /w/files.tar /",
+        '--extract-hook=sh -euc \'mkdir "$1/bin"\' sh "$1"',
+        "trixie",
+        "/t",
+        "-",
+    ]
+
+
 def test_mmdebstrap_argv_of_the_bare_minimum() -> None:
     argv = mmdebstrap_argv(Image(name="x"), "/t", "/w/apt.conf", None)
     assert not [argument for argument in argv if argument.startswith(("--include", "--customize"))]
