@@ -19,6 +19,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     **{key: value for key, value in PLAN_ARGUMENTS.items() if key not in ("directory", "gate")},
     "move": {"type": "raw"},
     "drain": {"type": "str"},
+    "facts": {"type": "list", "elements": "dict"},
 }
 
 
@@ -38,13 +39,16 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         result["changed"] = False
         hosts: list[str] = arguments["hosts"]
         variables = (task_vars or {}).get("hostvars", {})
+        own = host_variables(hosts, variables)
+        for read in arguments["facts"] or []:
+            own.setdefault(str(read.get("item")), {})["croft_host_facts"] = read
         asked: list[Asked] = []
         problems: list[str] = []
         if arguments["drain"] is None:
             asked, problems = read_asked(arguments["move"])
         made = make_moves(
             hosts,
-            host_variables(hosts, variables),
+            own,
             arguments["virtual_machines"],
             asked=asked,
             drained=arguments["drain"],

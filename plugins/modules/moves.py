@@ -34,6 +34,11 @@ options:
   drain:
     description: The host to empty, in place of O(move).
     type: str
+  facts:
+    description: >-
+      The results of M(croft.infra.host_capacity) in a loop over the hosts, in place of their C(croft_host_facts).
+    type: list
+    elements: dict
   policy:
     description: As in M(croft.infra.plan).
     type: dict

@@ -130,8 +130,11 @@ def try_qemu(module: AnsibleModule, pool: dict[str, Any]) -> nfs.Looked:
             break
         time.sleep(GRACE_PAUSE)
         code, _out, err = module.run_command(command)
-    if code:
-        return nfs.Looked(access=last_line(err))
+    return nfs.Looked(access=last_line(err)) if code else ask_libvirt(pool)
+
+
+def ask_libvirt(pool: dict[str, Any]) -> nfs.Looked:
+    """Whether the server's libvirt, which makes the volumes, answers, and what is left in its pool."""
     try:
         with connection(f"qemu+tls://{pool['server']}/system") as conn:
             there = conn.storagePoolLookupByName(pool["name"])

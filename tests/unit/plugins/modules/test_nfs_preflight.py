@@ -52,12 +52,14 @@ class Tools:
 def naps(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     taken: list[float] = []
     monkeypatch.setattr(nfs_preflight.time, "sleep", taken.append)
+    # The server's libvirt is asked when the file was made.
+    monkeypatch.setattr(nfs_preflight, "ask_libvirt", lambda _pool: Looked(free_gib=5.0))
     return taken
 
 
 def test_qemus_client_makes_a_file(naps: list[float]) -> None:
     tools = Tools((0, ""))
-    assert nfs_preflight.try_qemu(tools, POOL) == Looked()
+    assert nfs_preflight.try_qemu(tools, POOL) == Looked(free_gib=5.0)
     (command,) = tools.commands
     assert command[-2:] == ["nfs://127.0.0.1/srv/vms/.croft-check", "0"]
     assert naps == []
@@ -71,7 +73,7 @@ def test_qemus_client_is_refused(naps: list[float]) -> None:
 
 def test_a_server_in_its_grace_is_waited_for(naps: list[float]) -> None:
     tools = Tools((1, GRACE), (1, GRACE), (0, ""))
-    assert nfs_preflight.try_qemu(tools, POOL) == Looked()
+    assert nfs_preflight.try_qemu(tools, POOL) == Looked(free_gib=5.0)
     assert len(tools.commands) == 3
     assert naps == [nfs_preflight.GRACE_PAUSE] * 2
 
