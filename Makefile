@@ -73,7 +73,7 @@ molecule: $(STAMP) ## The scenarios, on a lab made for them and taken away after
 	export MOLECULE_GLOB='./molecule/*/molecule.yml'; \
 	trap '$(BIN)/molecule destroy -s default' EXIT; \
 	$(BIN)/molecule create -s default; \
-	for scenario in $(SCENARIOS); do $(BIN)/molecule test -s $$scenario; done
+	for scenario in $(SCENARIOS); do $(BIN)/molecule test --destroy=never -s $$scenario; done
 
 .PHONY: bench
 bench: $(STAMP) ## Benchmarks; each runs both sides and prints a ratio
