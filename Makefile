@@ -70,10 +70,18 @@ SCENARIOS ?= empty local centralized
 
 .PHONY: molecule
 molecule: $(STAMP) ## The scenarios, on a lab made for them and taken away after them
-	export MOLECULE_GLOB='./molecule/*/molecule.yml'; \
-	trap '$(BIN)/molecule destroy -s default' EXIT; \
-	$(BIN)/molecule create -s default; \
-	for scenario in $(SCENARIOS); do $(BIN)/molecule test --destroy=never -s $$scenario; done
+	@export MOLECULE_GLOB='./molecule/*/molecule.yml'; \
+	mkdir -p build/log; scenario=create; \
+	finish() { code=$$?; \
+	  $(BIN)/molecule destroy -s default >build/log/destroy.log 2>&1 || { code=1; tail -n 40 build/log/destroy.log; }; \
+	  [ $$code = 0 ] || { grep -hE 'fatal:|FAILED |ERROR |Error:|^E  ' build/log/$$scenario.log | tail -n 15 || true; \
+	    echo "molecule failed in $$scenario; all it printed is in build/log/$$scenario.log"; }; \
+	  exit $$code; }; \
+	trap finish EXIT; \
+	$(BIN)/molecule create -s default 2>&1 | tee build/log/create.log; \
+	for scenario in $(SCENARIOS); do \
+	  $(BIN)/molecule test --destroy=never -s $$scenario 2>&1 | tee build/log/$$scenario.log; \
+	done
 
 .PHONY: bench
 bench: $(STAMP) ## Benchmarks; each runs both sides and prints a ratio
