@@ -36,6 +36,7 @@ ORDER = (
     *("test_rules.py", "test_limits_and_search.py", "test_failover.py", "test_placing.py", "test_fixes.py"),
     *(
         "test_classes.py",
+        "test_maintenance.py",
         "test_packing.py",
         "test_outputs.py",
         "test_whatif.py",

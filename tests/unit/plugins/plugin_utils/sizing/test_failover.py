@@ -340,3 +340,39 @@ def test_slots_that_suffice_to_the_last_are_enough() -> None:
     # Each host has one VM and one more slot: with two dead, the two that live have two slots for two VMs.
     made = _sets(cluster(4, memory_mib=4000), _one_each(4, 2000), **SHARED)
     assert (made["failover_sets"]["proof"], made["verdict"]) == ("slots", "admitted")
+
+
+def test_slots_leave_out_the_hosts_that_an_anti_affinity_group_closes() -> None:
+    # Three hosts that die may need three places of three; a group of two keeps one host more from one of them.
+    vms = [{**entry, "anti_affinity": "db"} if i < 2 else entry for i, entry in enumerate(_one_each(5, 1000))]
+    roomy = rules(failover=TWO, memory_overcommit={}, affinity={}, host_overhead={"qemu_overhead_mib": 0})
+    made = plan(cluster(5, memory_mib=4000), vms, roomy, **SHARED)
+    assert (made["failover_sets"]["proof"], made["verdict"]) == ("slots", "admitted")
+    # With one slot a host they may not suffice (5 are fewer than 2 restarts, 2 lost slots, 1 closed and 1 more).
+    made = plan(cluster(4, memory_mib=2000), vms[:4], roomy, **SHARED)
+    assert (made["failover_sets"]["proof"], made["verdict"]) == ("all", "admitted")
+
+
+def test_of_two_that_cannot_both_restart_the_one_with_more_memory_does() -> None:
+    policy = rules(failover={}, consolidation={"min": 1, "max": 2})
+    vms = [
+        vm("broad", vcpus=8, memory_mib=1024, host="kvm1", ha=True),
+        vm("large", vcpus=1, memory_mib=8192, host="kvm1", ha=True),
+        vm("there", host="kvm2"),
+    ]
+    made = plan(cluster(2), vms, policy, **SHARED)
+    restarts = {r["name"]: r["to"] for r in made["failover"][0]["virtual_machines"]}
+    assert restarts == {"broad": None, "large": "kvm2"}
+
+
+@pytest.mark.parametrize(("there", "named"), [(1, []), (2, ["consolidation"])])
+def test_as_many_vms_as_a_host_may_carry_are_not_too_many(there: int, named: list[str]) -> None:
+    hosts = cluster(1)
+    policy = rules(consolidation={"min": 1, "max": 2})
+    inputs, problems = read_inputs(list(hosts), hosts, [vm("a")], policy=policy, today=TODAY)
+    assert inputs is not None, problems
+    board = Board(ceilings(inputs, "deny"))
+    item = failover.demand(inputs.virtual_machines, inputs)
+    for _ in range(there):
+        board.put(item, 0)
+    assert [gap.rule for gap in failover.shortfalls(board, item, 0, inputs)] == named
