@@ -73,6 +73,11 @@ class Found:
     def running(self) -> bool:
         return self.supervisor is not None
 
+    @property
+    def ended(self) -> bool:
+        """Its system is gone, and nspawn still waits for the kernel to take its network away, minutes at times."""
+        return self.running and self.leader is None
+
 
 @dataclass
 class Machine:
@@ -196,11 +201,11 @@ def _node_steps(node: Node | None, found: Found, name: str, image: str, may_recr
     if not found.exists:
         todo.append(Step("create", name))
     if state == "powered_off":
-        return todo + ([Step("cut power", name)] if found.running else []) + _let_go(found, name)
+        return todo + _cut(found, name) + _let_go(found, name)
     connected = found.connected
-    if not found.running:
+    if not found.running or found.ended:
         # Mounts and loop devices outlive a node that died.
-        todo += [*_let_go(found, name), Step("start", name)]
+        todo += [*_cut(found, name), *_let_go(found, name), Step("start", name)]
         connected = True
     if connected != (state == "present"):
         todo.append(Step("connect" if state == "present" else "isolate", name))
@@ -208,8 +213,11 @@ def _node_steps(node: Node | None, found: Found, name: str, image: str, may_recr
 
 
 def _take_away(found: Found, name: str) -> list[Step]:
-    power = [Step("cut power", name)] if found.running else []
-    return power + _let_go(found, name) + ([Step("remove", name)] if found.exists else [])
+    return _cut(found, name) + _let_go(found, name) + ([Step("remove", name)] if found.exists else [])
+
+
+def _cut(found: Found, name: str) -> list[Step]:
+    return [Step("cut power", name)] if found.running else []
 
 
 def _let_go(found: Found, name: str) -> list[Step]:

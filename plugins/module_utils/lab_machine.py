@@ -99,6 +99,8 @@ class LabMachine:
         for name, pid in self._supervisors().items():
             found = nodes.setdefault(name, lab.Found(name))
             found.supervisor = pid
+            # A node that is about to start has none for a moment.
+            wait_for(lambda pid=pid: bool(_children(pid)), 8)  # type: ignore[misc]
             found.leader = next(iter(_children(pid)), None)
         mounts = _mounts()
         for name, found in nodes.items():

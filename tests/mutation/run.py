@@ -68,6 +68,10 @@ EQUIVALENT = {
     ): "decides how often keys are computed anew; what fits is asked exactly all the same",
     (
         "search.greedy",
+        "age % carried == 0",
+    ): "the same; what finds no host among those that are carried on is asked again with keys of its own",
+    (
+        "search.greedy",
         "last is None",
     ): "what has one host only goes first, and the first kind after it is ranked by its age, which is 0",
 }

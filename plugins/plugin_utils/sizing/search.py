@@ -170,6 +170,10 @@ def greedy(board: Board, items: Sequence[Demand], order: Sequence[int], prefer: 
                 age += 1
                 last = kind
             host = ranking.take(item)
+            if host is None and not ranking.fresh:
+                # A host without room for an earlier flavour is not among those carried on, and may have some for this.
+                ranking.rank(item)
+                host = ranking.take(item)
         where[index] = host
     return Found(where, None not in where, False, len(items))
 

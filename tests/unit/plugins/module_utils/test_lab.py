@@ -42,6 +42,12 @@ UP = {"bridge": True, "nat": True, "forwarding": True}
         pytest.param("present", found(connected=False), ["connect kvm1"], id="its network was cut"),
         pytest.param("present", found(**OFF), ["start kvm1"], id="its power was cut"),
         pytest.param("present", found(**(OFF | {"mounted": True})), ["release kvm1", "start kvm1"], id="it died"),
+        pytest.param(
+            "present",
+            found(leader=None),
+            ["cut power kvm1", "release kvm1", "start kvm1"],
+            id="it ended",
+        ),
         pytest.param("isolated", found(), ["isolate kvm1"], id="cut the network"),
         pytest.param("isolated", found(connected=False), [], id="cut already"),
         pytest.param("isolated", found(**OFF), ["start kvm1", "isolate kvm1"], id="up, but cut off"),

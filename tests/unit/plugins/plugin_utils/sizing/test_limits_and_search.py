@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.croft.infra.plugins.plugin_utils.sizing import limits
+from ansible_collections.croft.infra.plugins.plugin_utils.sizing import limits, search
 from ansible_collections.croft.infra.plugins.plugin_utils.sizing.limits import UNLIMITED, Ceiling, Demand
 from ansible_collections.croft.infra.plugins.plugin_utils.sizing.parse import read_inputs
 from ansible_collections.croft.infra.plugins.plugin_utils.sizing.search import DEEPEST, Board, complete
@@ -100,6 +100,31 @@ def test_equal_hosts_are_not_the_same_when_they_are_said_to_be_special() -> None
     wanted: dict[str, Any] = {"accept": on_the_second}
     assert not complete(_board(10, 10), [_item("a", 1)], [0], _first, 100, **wanted).complete
     assert complete(_board(10, 10), [_item("a", 1)], [0], _first, 100, special=frozenset({1}), **wanted).complete
+
+
+def test_hosts_that_carry_as_much_are_not_the_same_to_one_who_chooses() -> None:
+    board = _board(10, 10)
+    for where in (0, 1):
+        board.put(_item("there", 1), where)
+
+    def on_the_second(where: list[int | None]) -> bool:
+        return where == [1]
+
+    assert complete(board, [_item("a", 1)], [0], _first, 100, accept=on_the_second).complete
+
+
+def test_a_ranking_that_is_carried_on_still_gives_the_best(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Keys of an earlier flavour: the host that is emptiest now takes each in turn.
+    def emptiest(board: Board, item: Demand, where: int) -> tuple[object, ...]:
+        del item
+        return (board.memory[where], where)
+
+    monkeypatch.setattr(search, "REKEYED", 1)
+    items = [_item("a", 5), _item("b", 4), _item("c", 3)]
+    assert search.greedy(_board(10, 10), items, range(3), emptiest).where == [0, 1, 1]
+    # The third host was no host for the first flavour; it is the only one for the last.
+    items = [_item("a", 10), _item("b", 9), _item("c", 2)]
+    assert search.greedy(_board(10, 10, 2), items, range(3), emptiest).where == [0, 1, 2]
 
 
 def test_equal_hosts_are_tried_once() -> None:
