@@ -55,13 +55,16 @@ def machines(count: int, pins: Sequence[str | None]) -> list[dict[str, Any]]:
     return entries
 
 
+def server(command: str) -> str:
+    known = f"-oUserKnownHostsFile={STATE}/known_hosts"
+    ssh = ["ssh", "-i", str(STATE / "ssh/id_ed25519"), "-oBatchMode=yes", "-oLogLevel=ERROR", known]
+    return subprocess.run([*ssh, "root@10.99.0.14", command], check=True, capture_output=True, text=True).stdout
+
+
 def remove_all() -> None:
     for host in HOSTS:
         node(host, "for vm in $(virsh list --all --name); do virsh destroy $vm || true; virsh undefine $vm; done 2>&1")
-    known = f"-oUserKnownHostsFile={STATE}/known_hosts"
-    server = ["ssh", "-i", str(STATE / "ssh/id_ed25519"), "-oBatchMode=yes", "-oLogLevel=ERROR", known]
-    command = "rm -f /srv/croft/bench* /srv/croft/*.lease; virsh pool-refresh shared"
-    subprocess.run([*server, "root@10.99.0.14", command], check=True, capture_output=True)
+    server("rm -f /srv/croft/bench* /srv/croft/*.lease; virsh pool-refresh shared")
 
 
 @pytest.fixture(scope="module")
@@ -130,7 +133,7 @@ def test_a_host_of_eight_vms_is_emptied() -> None:
 
 @pytest.mark.usefixtures("lab")
 def test_twenty_linked_clones_beside_full_copies() -> None:
-    taken = {}
+    taken, used = {}, {}
     for clone in ("linked", "full"):
         seconds, _said = playbook(
             "playbooks/plan.yml",
@@ -142,6 +145,9 @@ def test_twenty_linked_clones_beside_full_copies() -> None:
             virtual_machines_ready_timeout=900,
         )
         taken[clone] = seconds
+        used[clone] = sum(int(line.split()[0]) for line in server("du -m /srv/croft/bench*.qcow2").splitlines())
         remove_all()
     print(f"\n20 VMs on NFS until all guests are up: linked {taken['linked']:.0f} s, full {taken['full']:.0f} s")
-    print(f"ratio {taken['linked'] / taken['full']:.2f}")
+    print(
+        f"ratio {taken['linked'] / taken['full']:.2f}; on the server linked {used['linked']} MiB, full {used['full']} MiB"
+    )
