@@ -148,6 +148,4 @@ def test_twenty_linked_clones_beside_full_copies() -> None:
         used[clone] = sum(int(line.split()[0]) for line in server("du -m /srv/croft/bench*.qcow2").splitlines())
         remove_all()
     print(f"\n20 VMs on NFS until all guests are up: linked {taken['linked']:.0f} s, full {taken['full']:.0f} s")
-    print(
-        f"ratio {taken['linked'] / taken['full']:.2f}; on the server linked {used['linked']} MiB, full {used['full']} MiB"
-    )
+    print(f"ratio {taken['linked'] / taken['full']:.2f}; MiB on the server: {used['linked']} and {used['full']}")
