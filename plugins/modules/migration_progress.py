@@ -21,6 +21,10 @@ options:
     description: The result file of the task that moves them, as Ansible's asynchronous tasks have one.
     type: path
     required: true
+  wait:
+    description: Seconds that it waits at most for the task to end, before it tells how far the migrations are.
+    type: int
+    default: 0
   uri:
     description: The libvirt connection.
     type: str
@@ -50,7 +54,8 @@ progress:
 """
 
 import json
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +69,8 @@ from ansible_collections.croft.infra.plugins.module_utils.libvirt_connection imp
     connection,
 )
 
+LOOKS = 4  # in a second
+
 
 def read_result(path: Path) -> dict[str, Any] | None:
     """The task's result; None when it runs, and while the file is being written."""
@@ -72,6 +79,16 @@ def read_result(path: Path) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return result if "started" not in result or result.get("finished") else None
+
+
+def await_result(path: Path, wait: int, sleep: Callable[[float], None] = time.sleep) -> dict[str, Any] | None:
+    """The same, as soon as it ends, or after so many seconds by looks: the wall clock may jump."""
+    for _look in range(wait * LOOKS):
+        result = read_result(path)
+        if result is not None:
+            return result
+        sleep(1 / LOOKS)
+    return read_result(path)
 
 
 def read_progress(uri: str, names: Sequence[str]) -> list[dict[str, Any]]:
@@ -96,11 +113,12 @@ def main() -> None:
         argument_spec={
             "names": {"type": "list", "elements": "str", "required": True},
             "job_file": {"type": "path", "required": True},
+            "wait": {"type": "int", "default": 0},
             "uri": {"type": "str", "default": DEFAULT_URI},
         },
         supports_check_mode=True,
     )
-    result = read_result(Path(module.params["job_file"]))
+    result = await_result(Path(module.params["job_file"]), module.params["wait"])
     progress = read_progress(module.params["uri"], module.params["names"]) if result is None else []
     module.exit_json(changed=False, result=result, progress=progress)
 

@@ -55,13 +55,16 @@ def machines(count: int, pins: Sequence[str | None]) -> list[dict[str, Any]]:
     return entries
 
 
+def server(command: str) -> str:
+    known = f"-oUserKnownHostsFile={STATE}/known_hosts"
+    ssh = ["ssh", "-i", str(STATE / "ssh/id_ed25519"), "-oBatchMode=yes", "-oLogLevel=ERROR", known]
+    return subprocess.run([*ssh, "root@10.99.0.14", command], check=True, capture_output=True, text=True).stdout
+
+
 def remove_all() -> None:
     for host in HOSTS:
         node(host, "for vm in $(virsh list --all --name); do virsh destroy $vm || true; virsh undefine $vm; done 2>&1")
-    known = f"-oUserKnownHostsFile={STATE}/known_hosts"
-    server = ["ssh", "-i", str(STATE / "ssh/id_ed25519"), "-oBatchMode=yes", "-oLogLevel=ERROR", known]
-    command = "rm -f /srv/croft/bench* /srv/croft/*.lease; virsh pool-refresh shared"
-    subprocess.run([*server, "root@10.99.0.14", command], check=True, capture_output=True)
+    server("rm -f /srv/croft/bench* /srv/croft/*.lease; virsh pool-refresh shared")
 
 
 @pytest.fixture(scope="module")
@@ -71,44 +74,78 @@ def lab() -> None:
     remove_all()
 
 
+def cpu_seconds(host: str) -> float:
+    """CPU time of all guests of a host so far."""
+    times = [
+        line.partition("=")[2] for line in node(host, "virsh domstats --cpu-total").splitlines() if "cpu.time" in line
+    ]
+    return sum(map(int, times)) / 1e9
+
+
+def settle(host: str) -> None:
+    """Wait until the guests idle: one that boots still writes much memory, and takes longer to move."""
+    for _look in range(60):
+        before = cpu_seconds(host)
+        time.sleep(5)
+        if cpu_seconds(host) - before < 1:
+            return
+    pytest.fail(f"the guests of {host} do not come to rest")
+
+
+def loop_of_virsh(names: Sequence[str]) -> float:
+    """Seconds that a shell loop takes to move the VMs off kvm1, one after another."""
+    moves = " && ".join(
+        f"virsh migrate --live --p2p --tls --persistent --undefinesource {name} qemu+tls://{HOSTS[target]}/system"
+        for name, target in zip(names, ["kvm2", "kvm3"] * 4, strict=True)
+    )
+    began = time.monotonic()
+    node("kvm1", moves)
+    return time.monotonic() - began
+
+
 @pytest.mark.usefixtures("lab")
 def test_a_host_of_eight_vms_is_emptied() -> None:
     pinned = machines(8, ["kvm1"])
     free = machines(8, [None])
     playbook("playbooks/plan.yml", "playbooks/virtual_machines.yml", virtual_machines=pinned)
-    targets = ["kvm2", "kvm3"] * 4
-    moves = " && ".join(
-        f"virsh migrate --live --p2p --tls --persistent --undefinesource {vm['name']} qemu+tls://{HOSTS[target]}/system"
-        for vm, target in zip(pinned, targets, strict=True)
-    )
-    began = time.monotonic()
-    node("kvm1", moves)
-    loop = time.monotonic() - began
     back = [{"name": vm["name"], "target": "kvm1"} for vm in free]
-    playbook("playbooks/migrate.yml", virtual_machines=free, migrate=back)
-    drain, said = playbook("playbooks/drain.yml", virtual_machines=free, drain_host="kvm1", live_migration_parallel=4)
-    playbook("playbooks/undrain.yml", drain_host="kvm1")
-    downtimes = [line for line in said.splitlines() if "down for" in line]
-    print(f"\n8 VMs off one host: virsh in a loop {loop:.1f} s, drain.yml with all around it {drain:.1f} s")
-    print(f"ratio {drain / loop:.2f}")
-    print("\n".join(downtimes))
-    assert len(downtimes) == 8
-    assert not node("kvm1", "virsh list --name").split()
+    loops, drains = [], []
+    for _round in range(2):
+        settle("kvm1")
+        loops.append(loop_of_virsh([vm["name"] for vm in pinned]))
+        playbook("playbooks/migrate.yml", virtual_machines=free, migrate=back)
+        settle("kvm1")
+        drain, said = playbook(
+            "playbooks/drain.yml", virtual_machines=free, drain_host="kvm1", live_migration_parallel=4
+        )
+        drains.append(drain)
+        downtimes = [line for line in said.splitlines() if "down for" in line]
+        assert len(downtimes) == 8
+        assert not node("kvm1", "virsh list --name").split()
+        print("\n" + "\n".join(downtimes))
+        playbook("playbooks/undrain.yml", drain_host="kvm1")
+        playbook("playbooks/migrate.yml", virtual_machines=free, migrate=back)
+    told = [" ".join(f"{seconds:.1f}" for seconds in side) for side in (loops, drains)]
+    print(f"8 VMs off one host, seconds: virsh in a loop {told[0]}; drain.yml with all around it {told[1]}")
+    print(f"ratio {min(drains) / min(loops):.2f}")
     remove_all()
 
 
 @pytest.mark.usefixtures("lab")
 def test_twenty_linked_clones_beside_full_copies() -> None:
-    taken = {}
+    taken, used = {}, {}
     for clone in ("linked", "full"):
         seconds, _said = playbook(
             "playbooks/plan.yml",
             "playbooks/virtual_machines.yml",
             virtual_machines=machines(20, [None]),
             virtual_machines_clone=clone,
+            # More is promised than the lab's server has; the guests use little of it.
+            sizing_policy={"rules": {"storage-capacity": {"limit": 1.5}}},
             virtual_machines_ready_timeout=900,
         )
         taken[clone] = seconds
+        used[clone] = sum(int(line.split()[0]) for line in server("du -m /srv/croft/bench*.qcow2").splitlines())
         remove_all()
     print(f"\n20 VMs on NFS until all guests are up: linked {taken['linked']:.0f} s, full {taken['full']:.0f} s")
-    print(f"ratio {taken['linked'] / taken['full']:.2f}")
+    print(f"ratio {taken['linked'] / taken['full']:.2f}; MiB on the server: {used['linked']} and {used['full']}")

@@ -35,6 +35,21 @@ def test_the_result_of_a_task_in_the_background(tmp_path: Path, text: str | None
     assert migration_progress.read_result(tmp_path / "job") == expected
 
 
+def test_the_end_is_waited_for_so_long_and_seen_when_it_comes(tmp_path: Path) -> None:
+    slept: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        if len(slept) == 3:
+            (tmp_path / "job").write_text('{"changed": true}')
+
+    assert migration_progress.await_result(tmp_path / "none", 2, slept.append) is None
+    assert sum(slept) == 2
+    slept.clear()
+    assert migration_progress.await_result(tmp_path / "job", 2, sleep) == {"changed": True}
+    assert sum(slept) == 0.75
+
+
 @pytest.fixture
 def jobs(conn: Any, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """Three VMs, and the migrations of two of them."""
