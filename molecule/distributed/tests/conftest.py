@@ -18,6 +18,12 @@ from on_lab import HOSTS, INVENTORY, node
 OVERLAY = Path(__file__).resolve().parents[1] / "inventory"
 
 
+@pytest.fixture(scope="session")
+def variables() -> dict[str, Any]:
+    """What the scenario says of all hosts, beyond the lab's inventory."""
+    return dict(yaml.safe_load((OVERLAY / "group_vars/all.yml").read_text()))
+
+
 @pytest.fixture
 def play_here(play: Callable[..., Any]) -> Callable[..., Any]:
     """A playbook with this scenario's variables on top of the lab's inventory."""

@@ -71,11 +71,11 @@ def test_insecure_global_ids_are_not_accepted(ceph: Ask) -> None:
     assert ceph("config get mon auth_allow_insecure_global_id_reclaim") is False
 
 
-def test_an_osd_uses_the_memory_that_was_counted_for_it(host: Host, ceph: Ask) -> None:
+def test_an_osd_uses_the_memory_that_was_counted_for_it(host: Host, ceph: Ask, variables: dict[str, Any]) -> None:
     name = host.check_output("hostname")
     tree = ceph("osd tree")["nodes"]
     (osd,) = next(node["children"] for node in tree if node["name"] == name)
-    counted = host.ansible.get_variables()["sizing_policy"]["rules"]["host-overhead"]["osd_memory_mib"]
+    counted = variables["sizing_policy"]["rules"]["host-overhead"]["osd_memory_mib"]
     target = json.loads(host.check_output(f"ceph daemon osd.{osd} config get osd_memory_target"))
     assert int(target["osd_memory_target"]) == counted * 2**20
 

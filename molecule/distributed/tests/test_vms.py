@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -52,14 +53,23 @@ def test_the_pool_is_known_to_libvirt() -> None:
 
 
 def test_what_a_guest_gives_back_leaves_the_cluster() -> None:
-    def used() -> int:
-        (image,) = rbd("du vms/app2.raw")["images"]
-        return int(image["used_size"])
+    def stored() -> int:
+        pools = json.loads(node(HOSTS["kvm1"], "ceph df --format json"))["pools"]
+        return next(int(pool["stats"]["stored"]) for pool in pools if pool["name"] == "vms")
 
+    def settles(below: float, above: float = 0) -> bool:
+        # The cluster counts every few seconds.
+        for _look in range(30):
+            if above < stored() < below:
+                return True
+            time.sleep(1)
+        return False
+
+    before = stored()
     guest("app2", "head -c 100000000 /dev/urandom > /root/big; sync")
-    full = used()
-    guest("app2", "rm /root/big; sync; fstrim -v /")
-    assert used() < full - 80 * 2**20
+    assert settles(above=before + 80e6, below=before + 200e6)
+    guest("app2", "rm /root/big; sync; fstrim /")
+    assert settles(below=before + 20e6)
 
 
 def test_a_second_start_of_the_same_disk_is_refused() -> None:
