@@ -11,7 +11,8 @@ version_added: "0.1.0"
 short_description: Hold what runs against what the inventory wishes
 description:
   - Gives one line for each VM that is missing, runs twice, is in another state than wished, is paused by its storage or
-    does not answer, and for each storage server that is silent. An empty list says that all is well.
+    does not answer, for each storage server that is silent, and for what is wrong with the storage cluster and its
+    network. An empty list says that all is well.
 positional: _input, hosts, hostvars
 options:
   _input:
@@ -24,7 +25,10 @@ options:
     elements: str
     required: true
   hostvars:
-    description: The variables of all hosts; C(croft_health), the result of M(croft.infra.vm_health), is read.
+    description: >-
+      The variables of all hosts. Read are C(croft_health), the result of M(croft.infra.vm_health), and where they are
+      set C(croft_cluster_health) of M(croft.infra.ceph_health) and C(network_check_measured) of
+      M(croft.infra.network_probe).
     type: dict
     required: true
 """
@@ -54,7 +58,14 @@ def verified(wished: Any, hosts: Sequence[str], hostvars: Mapping[str, Any]) -> 
         about = hostvars[host].get("croft_health")
         usable = isinstance(about, Mapping) and not about.get("unreachable") and not about.get("failed")
         health[host] = about if usable else None
-    return verify(entries, health)
+    cluster = _lines(hosts, hostvars, "croft_cluster_health", "missing")
+    network = _lines(hosts, hostvars, "network_check_measured", "problems")
+    return verify(entries, health, cluster, network)
+
+
+def _lines(hosts: Sequence[str], hostvars: Mapping[str, Any], variable: str, key: str) -> list[str]:
+    """What the results of a task say on all hosts."""
+    return [line for host in hosts for line in (hostvars[host].get(variable) or {}).get(key) or ()]
 
 
 class FilterModule:

@@ -1,17 +1,18 @@
 #!/usr/bin/python3
 # Copyright: the croft contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""libvirt's hook for disks that QEMU itself opens over NFS: two hosts never run one disk.
+"""libvirt's hook for disks that QEMU itself opens over the network: two hosts never run one disk.
 
-QEMU locks a disk image that it opens as a file, and so does virtlockd; neither can where QEMU speaks NFS itself. Here
-a small volume beside the disks, `<uuid>.lease`, names the hosts that hold a VM. The server's libvirt makes it for one
-of two that ask at the same moment. A holder that answers and does not run the VM holds it no more; one that does not
-answer keeps it, since it may still be writing, until somebody who knows better (an administrator, after fencing)
-deletes the volume. During a live migration both hosts are holders.
+QEMU locks a disk image that it opens as a file, and so does virtlockd; neither can where QEMU speaks NFS itself, and
+the lock of an RBD image is handed over to whoever wants to write. Here something small beside the disks,
+`<uuid>.lease`, names the hosts that hold a VM: on NFS a volume that the server's libvirt makes, in a Ceph pool an
+object. It is made for one of two that ask at the same moment. A holder that answers and does not run the VM holds it no
+more; one that does not answer keeps it, since it may still be writing, until somebody who knows better (an
+administrator, after fencing) deletes the lease. During a live migration both hosts are holders.
 
-Installed as /etc/libvirt/hooks/qemu.d/croft-disk-lease; it uses nothing but the standard library and libvirt's
-bindings. libvirt hands over the VM's name and the moment as arguments and its XML on the standard input, and refuses to
-start the VM when the script fails.
+Installed as /etc/libvirt/hooks/qemu.d/croft-disk-lease; it uses nothing but the standard library, libvirt's bindings
+and, for Ceph, librados'. libvirt hands over the VM's name and the moment as arguments and its XML on the standard
+input, and refuses to start the VM when the script fails.
 """
 
 from __future__ import annotations
@@ -21,16 +22,25 @@ import sys
 import time
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
-CONFIG = Path("/etc/croft/disk-lease.json")
+# A file for each storage: {"host": ..., "address": ..., "pools": [...]}; pools of NFS have name, server and path, those
+# of Ceph name and user.
+CONFIG = Path("/etc/croft/disk-lease.d")
+CEPH_CONF = "/etc/ceph/ceph.conf"
+CEPH_SECONDS = "20"
 INCOMING = Path("/run/croft/incoming")
 SIZE = 4096
 # libvirt prepares an incoming VM at once; a mark that is older is of a migration that ended before it came to that.
 INCOMING_SECONDS = 60
+
+
+class LeaseError(Exception):
+    """A lease cannot be reached, or read; the text says why."""
 
 
 @dataclass(frozen=True)
@@ -79,14 +89,35 @@ def released(me: Holder, holders: Sequence[Holder]) -> tuple[Holder, ...]:
     return tuple(holder for holder in holders if holder.name != me.name)
 
 
-def nfs_disks(xml: str) -> list[tuple[str, str]]:
-    """(server, directory) of each disk of the domain that the guest can write to and QEMU opens over NFS."""
+class Place(NamedTuple):
+    """Where a disk lies that QEMU opens itself: a directory of an NFS server, or a pool of the Ceph cluster."""
+
+    protocol: str
+    host: str
+    directory: str
+
+
+def places(xml: str) -> list[Place]:
+    """The place of each disk of the domain that the guest can write to and QEMU opens over NFS or in a Ceph pool."""
     found = []
     for disk in ET.fromstring(xml).iterfind("devices/disk[@type='network']"):
-        source, host = disk.find("source[@protocol='nfs']"), disk.find("source/host")
-        if source is not None and host is not None and disk.find("readonly") is None:
-            found.append((host.get("name", ""), source.get("name", "").rpartition("/")[0]))
+        source, host = disk.find("source"), disk.find("source/host")
+        if source is None or disk.find("readonly") is not None:
+            continue
+        directory = source.get("name", "").rpartition("/")[0]
+        if source.get("protocol") == "nfs" and host is not None:
+            found.append(Place("nfs", host.get("name", ""), directory))
+        elif source.get("protocol") == "rbd":
+            # A host knows one cluster; its mons may be named or not.
+            found.append(Place("rbd", "", directory))
     return found
+
+
+def place_of(pool: Mapping[str, Any]) -> Place:
+    """The place of a pool in the configuration."""
+    if "server" in pool:
+        return Place("nfs", str(pool["server"]), str(pool["path"]).rstrip("/"))
+    return Place("rbd", "", str(pool["name"]))
 
 
 def decode(data: bytes) -> tuple[Holder, ...]:
@@ -99,20 +130,66 @@ def encode(holders: Sequence[Holder]) -> bytes:
     return json.dumps([{"name": h.name, "address": h.address} for h in holders]).encode().ljust(SIZE, b"\0")
 
 
-class Lease:
-    """The lease of one VM in the pool of one server, over an open connection."""
+class Lease(Protocol):
+    """The lease of one VM, over an open connection."""
+
+    uuid: str
+    name: str
+
+    def make(self) -> bool:
+        """Make an empty lease; False when it is there already: somebody was first."""
+
+    def read(self) -> tuple[Holder, ...] | None:
+        """The holders, or None where there is no lease."""
+
+    def write(self, holders: Sequence[Holder]) -> None:
+        """Name the holders; without any the lease goes."""
+
+
+class ObjectLease:
+    """A lease that is an object in a pool of a Ceph cluster."""
+
+    def __init__(self, rados: Any, pool: Any, uuid: str) -> None:
+        self.rados = rados
+        self.pool = pool
+        self.uuid = uuid
+        self.name = f"{uuid}.lease"
+
+    def make(self) -> bool:
+        try:
+            with self.rados.WriteOpCtx() as write:
+                write.new(self.rados.LIBRADOS_CREATE_EXCLUSIVE)
+                self.pool.operate_write_op(write, self.name)
+        except self.rados.ObjectExists:
+            return False
+        return True
+
+    def read(self) -> tuple[Holder, ...] | None:
+        try:
+            return decode(self.pool.read(self.name, SIZE))
+        except self.rados.ObjectNotFound:
+            return None
+
+    def write(self, holders: Sequence[Holder]) -> None:
+        if holders:
+            self.pool.write_full(self.name, encode(holders))
+        else:
+            self.pool.remove_object(self.name)
+
+
+class VolumeLease:
+    """A lease that is a volume in the pool of a server, made by the server's libvirt."""
 
     def __init__(self, lv: Any, conn: Any, pool: str, uuid: str) -> None:
         self.lv = lv
         self.conn = conn
         self.pool = conn.storagePoolLookupByName(pool)
         self.uuid = uuid
-        self.volume = f"{uuid}.lease"
+        self.name = f"{uuid}.lease"
 
     def make(self) -> bool:
-        """Make the empty lease; False when it is there already: somebody was first."""
         xml = (
-            f"<volume><name>{self.volume}</name><capacity unit='bytes'>{SIZE}</capacity>"
+            f"<volume><name>{self.name}</name><capacity unit='bytes'>{SIZE}</capacity>"
             "<target><format type='raw'/><permissions><mode>0600</mode></permissions></target></volume>"
         )
         try:
@@ -124,9 +201,8 @@ class Lease:
         return True
 
     def read(self) -> tuple[Holder, ...] | None:
-        """The holders, or None where there is no lease."""
         try:
-            volume = self.pool.storageVolLookupByName(self.volume)
+            volume = self.pool.storageVolLookupByName(self.name)
         except self.lv.libvirtError as error:
             if error.get_error_code() == self.lv.VIR_ERR_NO_STORAGE_VOL:
                 return None
@@ -140,8 +216,7 @@ class Lease:
         return decode(data)
 
     def write(self, holders: Sequence[Holder]) -> None:
-        """Name the holders; without any the lease goes."""
-        volume = self.pool.storageVolLookupByName(self.volume)
+        volume = self.pool.storageVolLookupByName(self.name)
         if not holders:
             volume.delete(0)
             return
@@ -165,7 +240,7 @@ def runs_at(lv: Any, holder: Holder, uuid: str) -> bool | None:
         conn.close()
 
 
-def claim(lease: Lease, me: Holder, vm: str, *, incoming: bool) -> str | None:
+def claim(lv: Any, lease: Lease, me: Holder, vm: str, *, incoming: bool) -> str | None:
     """Take the lease; returns why not."""
     if lease.make():
         lease.write((me,))
@@ -176,11 +251,11 @@ def claim(lease: Lease, me: Holder, vm: str, *, incoming: bool) -> str | None:
         time.sleep(1)
         holders = lease.read()
     if holders == ():
-        return f"{vm}'s lease {lease.volume} names nobody; make sure that no host runs {vm}, and delete the lease"
+        return f"{vm}'s lease {lease.name} names nobody; make sure that no host runs {vm}, and delete the lease"
     if holders is None:
         return f"{vm}'s lease was given back a moment ago; start it again"
     others = [] if incoming else [holder for holder in holders if holder.name != me.name]
-    running = {holder.name: runs_at(lease.lv, holder, lease.uuid) for holder in others}
+    running = {holder.name: runs_at(lv, holder, lease.uuid) for holder in others}
     verdict = decide(vm, me, holders, running, incoming=incoming)
     if verdict.refusal is None:
         lease.write(verdict.holders)
@@ -202,18 +277,24 @@ def expected(mark: Path) -> bool:
         return False
 
 
-class Hook:
-    """What libvirt's moments ask for, with the configuration that the deployment wrote."""
+def load(lv: Any) -> Hook | None:
+    """The hook with the configuration that the deployment wrote; None where no storage needs leases."""
+    files = sorted(CONFIG.glob("*.json"))
+    return Hook(lv, [json.loads(file.read_text()) for file in files]) if files else None
 
-    def __init__(self, lv: Any, config: Mapping[str, Any]) -> None:
+
+class Hook:
+    """What libvirt's moments ask for, with what the files of the configuration say."""
+
+    def __init__(self, lv: Any, config: Sequence[Mapping[str, Any]]) -> None:
         self.lv = lv
-        self.me = Holder(config["host"], config["address"])
-        self.pools = {(pool["server"], pool["path"].rstrip("/")): pool["name"] for pool in config["pools"]}
+        self.me = Holder(config[0]["host"], config[0]["address"])
+        self.pools = {place_of(pool): pool for part in config for pool in part["pools"]}
 
     def call(self, vm: str, operation: str, moment: str, xml: str) -> str | None:
         """Returns why the VM must not start, or None."""
-        places = sorted({place for place in nfs_disks(xml) if place in self.pools})
-        if not places:
+        held = sorted({place for place in places(xml) if place in self.pools})
+        if not held:
             return None
         uuid = ET.fromstring(xml).findtext("uuid", "")
         coming = INCOMING / uuid
@@ -222,12 +303,12 @@ class Hook:
             coming.parent.mkdir(parents=True, exist_ok=True)
             coming.write_text(str(time.monotonic()))
         elif (operation, moment) == ("prepare", "begin"):
-            with self.leases(places, uuid) as leases:
+            with self.leases(held, uuid) as leases:
                 incoming = expected(coming)
-                refusals = (claim(lease, self.me, vm, incoming=incoming) for lease in leases)
+                refusals = (claim(self.lv, lease, self.me, vm, incoming=incoming) for lease in leases)
                 refusal = next(filter(None, refusals), None)
         elif (operation, moment) == ("release", "end"):
-            with self.leases(places, uuid) as leases:
+            with self.leases(held, uuid) as leases:
                 for lease in leases:
                     release(lease, self.me)
         # libvirt does not call `release` for a start that its hook refused.
@@ -236,14 +317,31 @@ class Hook:
         return refusal
 
     @contextmanager
-    def leases(self, places: Sequence[tuple[str, str]], uuid: str) -> Iterator[list[Lease]]:
-        """The leases of a VM, one for each server and pool that its disks are on."""
-        conns = [self.lv.open(f"qemu+tls://{server}/system") for server, _path in places]
+    def leases(self, at: Sequence[Place], uuid: str) -> Iterator[list[Lease]]:
+        """The leases of a VM, one for each place that its disks are in. Raises LeaseError, also for what is inside."""
+        errors: list[type[Exception]] = [self.lv.libvirtError, ImportError, OSError, ValueError]
+        if any(place.protocol == "rbd" for place in at):
+            errors.append(import_module("rados").Error)
         try:
-            yield [Lease(self.lv, conn, self.pools[at], uuid) for conn, at in zip(conns, places, strict=True)]
-        finally:
-            for conn in conns:
-                conn.close()
+            with ExitStack() as stack:
+                yield [self._lease(place, uuid, stack) for place in at]
+        except tuple(errors) as error:
+            raise LeaseError(" ".join(str(error).split())) from error
+
+    def _lease(self, place: Place, uuid: str, stack: ExitStack) -> Lease:
+        pool = self.pools[place]
+        if place.protocol == "nfs":
+            conn = self.lv.open(f"qemu+tls://{place.host}/system")
+            stack.callback(conn.close)
+            return VolumeLease(self.lv, conn, pool["name"], uuid)
+        rados = import_module("rados")
+        options = dict.fromkeys(("client_mount_timeout", "rados_mon_op_timeout", "rados_osd_op_timeout"), CEPH_SECONDS)
+        cluster = rados.Rados(conffile=CEPH_CONF, rados_id=pool["user"].removeprefix("client."), conf=options)
+        stack.callback(cluster.shutdown)
+        cluster.connect()
+        objects = cluster.open_ioctx(pool["name"])
+        stack.callback(objects.close)
+        return ObjectLease(rados, objects, uuid)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -252,11 +350,13 @@ def main(arguments: Sequence[str]) -> int:
     lv.registerErrorHandler(lambda _context, _error: None, None)
     vm, operation, moment = arguments[1:4]
     try:
-        refusal = Hook(lv, json.loads(CONFIG.read_text())).call(vm, operation, moment, sys.stdin.read())
-    except (lv.libvirtError, OSError, ValueError) as error:
+        hook = load(lv)
+        if hook is None:
+            raise LeaseError(f"there is no configuration in {CONFIG}; run the playbook for storage again")
+        refusal = hook.call(vm, operation, moment, sys.stdin.read())
+    except (LeaseError, OSError, ValueError) as error:
         # What is stopped is stopped: a lease that stays is found out when the VM is started elsewhere.
-        words = " ".join(str(error).split())
-        refusal = f"the lease of {vm} cannot be reached: {words}" if moment == "begin" else None
+        refusal = f"the lease of {vm} cannot be reached: {error}" if moment == "begin" else None
     if refusal is not None:
         sys.stderr.write(f"croft: {refusal}\n")
     return 0 if refusal is None else 1

@@ -8,7 +8,6 @@ from the golden image is copied when the target has that image, too. The old vol
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from ansible_collections.croft.infra.plugins.module_utils import disk_lease, domain_xml
-from ansible_collections.croft.infra.plugins.module_utils.domain import BLOCK_POOLS
+from ansible_collections.croft.infra.plugins.module_utils.domain import stored_as
 from ansible_collections.croft.infra.plugins.module_utils.libvirt_connection import DOMAIN_STATES, bindings, words
 from ansible_collections.croft.infra.plugins.module_utils.migration import GIB
 from ansible_collections.croft.infra.plugins.module_utils.open_stores import OpenStore, Stores
@@ -94,19 +93,22 @@ class DiskMover:
         here = frozenset(store.pool.listVolumes()) if store.pool is not None and store.pool.isActive() else frozenset()
         disks = []
         for target, place, read_only in about.disks:
-            volume = PurePosixPath(place).name
-            if place == store.location(volume):
+            name, _format = stored_as(PurePosixPath(place).name, "raw", store.type)
+            if place == store.location(name):
                 continue
             found = self.stores.volume_at(place)
             need = 0 if found is None else int(found.info()[2])
-            disks.append(Disk(target, place, read_only, need, volume in here))
+            disks.append(Disk(target, place, read_only, need, name in here))
         return Seen(DOMAIN_STATES.get(domain.state(0)[0], "stopped"), about.managed, tuple(disks))
 
     def move(self, name: str, seen: Seen, store: OpenStore) -> dict[str, Any]:
         """Move the disks of one VM; how it ended. What failed is as it was before, disk by disk."""
         domain = self.conn.lookupByName(name)
         moved: list[dict[str, Any]] = []
-        refusal = self._lease(domain, store, take=True)
+        try:
+            refusal = self._lease(domain, store, take=True)
+        except disk_lease.LeaseError as error:
+            refusal = f"its lease in the pool cannot be reached: {error}"
         if refusal is not None:
             return {"name": name, "state": "failed", "reason": refusal, "disks": moved}
         for disk in seen.disks:
@@ -128,30 +130,40 @@ class DiskMover:
                 {
                     "disk": disk.target,
                     "from": disk.place,
-                    "to": store.location(PurePosixPath(disk.place).name),
+                    "to": store.location(stored_as(PurePosixPath(disk.place).name, "raw", store.type)[0]),
                     "seconds": round(time.monotonic() - started, 1),
                     **({"remark": left.lstrip("; ")} if left else {}),
                 }
             )
-        self._lease(domain, store, take=False)
+        try:
+            self._lease(domain, store, take=False)
+        except disk_lease.LeaseError as error:
+            # It is found out when the VM is started next.
+            return {
+                "name": name,
+                "state": "done",
+                "disks": moved,
+                "remark": f"a lease could not be given back: {error}",
+            }
         return {"name": name, "state": "done", "disks": moved}
 
     def _copy(self, domain: Any, disk: Disk, old: Any, store: OpenStore, made: list[Any]) -> None:
         lv = self.lv
         xml = old.XMLDesc(0)
         about, parent = domain_xml.read_volume(xml), domain_xml.backing_path(xml)
+        name, fmt = stored_as(old.name(), about.format, store.type)
         image = None
-        if parent is not None and PurePosixPath(parent).name in store.pool.listVolumes():
+        # Only a file names what it is a clone of; what is no file gets the whole content.
+        if fmt == "qcow2" and parent is not None and PurePosixPath(parent).name in store.pool.listVolumes():
             found = store.pool.storageVolLookupByName(PurePosixPath(parent).name)
             image = store.backing(domain_xml.read_volume(found.XMLDesc(0)))
-        fmt = None if store.type in BLOCK_POOLS else about.format
         size = domain.blockInfo(disk.target)[0]
-        new = store.pool.createXML(domain_xml.volume_xml(old.name(), size, fmt, image, owner=store.owner), 0)
+        new = store.pool.createXML(domain_xml.volume_xml(name, size, fmt, image, owner=store.owner), 0)
         made.append(new)
         # A mirror does not outlive the guest's process: one that dies meanwhile starts again on the old disk.
         flags = lv.VIR_DOMAIN_BLOCK_COPY_REUSE_EXT | lv.VIR_DOMAIN_BLOCK_COPY_TRANSIENT_JOB
         flags |= lv.VIR_DOMAIN_BLOCK_COPY_SHALLOW if image is not None else 0
-        domain.blockCopy(disk.target, domain_xml.disk_xml(store.disk(old.name()), disk.target), {}, flags)
+        domain.blockCopy(disk.target, domain_xml.disk_xml(store.disk(name), disk.target), {}, flags)
         try:
             self._wait(domain, disk)
             domain.blockJobAbort(disk.target, lv.VIR_DOMAIN_BLOCK_JOB_ABORT_PIVOT)
@@ -175,19 +187,19 @@ class DiskMover:
         return domain_xml.mirror_ready(domain.XMLDesc(0), target)
 
     def _lease(self, domain: Any, store: OpenStore, *, take: bool) -> str | None:
-        """Take the lease of a disk that QEMU will open over NFS itself; give one back that is needed no more."""
-        if not disk_lease.CONFIG.exists():
+        """Take the lease of a disk that QEMU will open itself; give one back that is needed no more."""
+        hook = disk_lease.load(self.lv)
+        if hook is None:
             return None
-        hook = disk_lease.Hook(self.lv, json.loads(disk_lease.CONFIG.read_text()))
         xml = domain.XMLDesc(0)
         uuid = domain.UUIDString()
-        now = set(disk_lease.nfs_disks(xml))
+        now = set(disk_lease.places(xml))
         if take and store.source is not None:
-            place = (store.source.host, store.source.directory.rstrip("/"))
+            place = disk_lease.Place(store.source.protocol, store.source.host, store.source.directory.rstrip("/"))
             if place in now or place not in hook.pools:
                 return None
             with hook.leases([place], uuid) as leases:
-                return disk_lease.claim(leases[0], hook.me, domain.name(), incoming=False)
+                return disk_lease.claim(self.lv, leases[0], hook.me, domain.name(), incoming=False)
         if not take:
             gone = [place for place in hook.pools if place not in now]
             with hook.leases(gone, uuid) as leases:

@@ -15,9 +15,10 @@ from ansible_collections.croft.infra.plugins.module_utils.seed import FirstBoot
 
 GIB = 1024**3
 
-# Pools whose volumes are files, and those whose volumes are block devices.
+# Pools whose volumes are files, those whose volumes are block devices of the host, and those of a Ceph cluster.
 FILE_POOLS = ("dir", "fs", "netfs")
 BLOCK_POOLS = ("logical",)
+RBD_POOL = "rbd"
 
 # The words of cpu_model that name no model; anything else does.
 CPU_MODES = ("host-model", "host-passthrough", "maximum")
@@ -151,8 +152,23 @@ class Action:
 
 
 def root_volume(name: str, pool_type: str | None) -> str:
-    """The name of the root disk's volume: qcow2 in pools of files, raw in pools of block devices."""
-    return f"{name}.raw" if pool_type in BLOCK_POOLS else f"{name}.qcow2"
+    """The name of the root disk's volume: qcow2 in pools of files, raw in others."""
+    return f"{name}.raw" if pool_type in (*BLOCK_POOLS, RBD_POOL) else f"{name}.qcow2"
+
+
+def volume_format(pool_type: str | None, fmt: str) -> str | None:
+    """The format of a volume that were ``fmt`` in a file; None where it is a block device, which libvirt gives none."""
+    if pool_type in BLOCK_POOLS:
+        return None
+    return "raw" if pool_type == RBD_POOL else fmt
+
+
+def stored_as(volume: str, fmt: str, pool_type: str | None) -> tuple[str, str | None]:
+    """(name, format) of a volume when it lies in a pool of this type; a root disk's name ends with its format."""
+    stem, _dot, suffix = volume.rpartition(".")
+    if suffix not in ("qcow2", "raw"):
+        return volume, volume_format(pool_type, fmt)
+    return root_volume(stem, pool_type), volume_format(pool_type, "qcow2")
 
 
 def seed_volume(name: str) -> str:
@@ -317,8 +333,8 @@ def host_problems(
         lacking.append(f"the storage pool {pool} is not defined")
     elif not host.pool_active:
         lacking.append(f"the storage pool {pool} is not active")
-    elif host.pool_type not in FILE_POOLS + BLOCK_POOLS:
-        known = ", ".join(FILE_POOLS + BLOCK_POOLS)
+    elif host.pool_type not in (*FILE_POOLS, *BLOCK_POOLS, RBD_POOL):
+        known = ", ".join((*FILE_POOLS, *BLOCK_POOLS, RBD_POOL))
         found.append(f"the storage pool {pool} is of type {host.pool_type}; known are {known}")
     else:
         for image in sorted({wish.image for wish in new} - set(host.images)):

@@ -53,7 +53,7 @@ class Description:
     """What a domain's XML says that matters here.
 
     `disks` has (target, place, read only) of every disk with a place: the path of a file or device, or a URL like
-    nfs://10.0.0.9/srv/vms/web1.qcow2 of one that QEMU reaches over the network.
+    nfs://10.0.0.9/srv/vms/web1.qcow2 or rbd:///vms/web1.raw of one that QEMU reaches over the network.
     """
 
     name: str
@@ -215,7 +215,11 @@ def _add_source(parent: ET.Element, place: Disk) -> None:
         ET.SubElement(parent, "source", {"dev" if place.block else "file": place.path})
         return
     source = ET.SubElement(parent, "source", {"protocol": place.source.protocol, "name": place.path})
-    ET.SubElement(source, "host", {"name": place.source.host})
+    if place.source.host:
+        ET.SubElement(source, "host", {"name": place.source.host})
+    if place.source.user:
+        auth = ET.SubElement(source, "auth", {"username": place.source.user})
+        ET.SubElement(auth, "secret", {"type": "ceph", "uuid": place.source.secret})
 
 
 def _add_backing(parent: ET.Element, backing: Disk | None) -> None:
@@ -354,3 +358,18 @@ def read_pool(xml: str) -> tuple[str, str]:
     """(type, target path) of a storage pool."""
     root = ET.fromstring(xml)
     return root.get("type", ""), root.findtext("target/path", "")
+
+
+def read_rbd_pool(xml: str) -> Source | None:
+    """How QEMU opens the images of a storage pool of type rbd; None of any other type."""
+    root = ET.fromstring(xml)
+    if root.get("type") != "rbd":
+        return None
+    auth, secret = root.find("source/auth"), root.find("source/auth/secret")
+    return Source(
+        "rbd",
+        "",
+        root.findtext("source/name", ""),
+        user="" if auth is None else auth.get("username", ""),
+        secret="" if secret is None else secret.get("uuid", ""),
+    )

@@ -11,8 +11,14 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from ansible_collections.croft.infra.plugins.module_utils import domain_xml
-from ansible_collections.croft.infra.plugins.module_utils.domain import BLOCK_POOLS, Image
-from ansible_collections.croft.infra.plugins.module_utils.libvirt_connection import bindings, connection
+from ansible_collections.croft.infra.plugins.module_utils.ceph_connection import CephFailedError, CephMissingError
+from ansible_collections.croft.infra.plugins.module_utils.domain import BLOCK_POOLS, RBD_POOL, Image, volume_format
+from ansible_collections.croft.infra.plugins.module_utils.libvirt_connection import (
+    LibvirtFailedError,
+    bindings,
+    connection,
+)
+from ansible_collections.croft.infra.plugins.module_utils.rbd_images import RbdImages, rbd_images
 from ansible_collections.croft.infra.plugins.module_utils.store import Store
 
 _CHUNK = 256 * 1024
@@ -23,12 +29,14 @@ class OpenStore:
 
     def __init__(self, conn: Any, store: Store) -> None:
         self.source = store.source
-        self.owner = None if store.source is None else store.source.owner
         self.pool: Any = next((pool for pool in conn.listAllStoragePools(0) if pool.name() == store.pool), None)
         self.type: str | None = None
         self.path = ""
         if self.pool is not None:
-            self.type, self.path = domain_xml.read_pool(self.pool.XMLDesc(0))
+            xml = self.pool.XMLDesc(0)
+            self.type, self.path = domain_xml.read_pool(xml)
+            self.source = self.source or domain_xml.read_rbd_pool(xml)
+        self.owner = None if self.source is None else self.source.owner
 
     def location(self, volume: str) -> str:
         """Where a domain's description says that the volume is."""
@@ -47,6 +55,22 @@ class OpenStore:
     def backing(self, image: Image) -> Image:
         """The image as a linked clone names it: beside itself where hosts and server know it by different paths."""
         return image if self.source is None else replace(image, path=PurePosixPath(image.path).name)
+
+    def make_disk(self, name: str, size: int, image: Image, volume: str, *, linked: bool) -> None:
+        """Make a root disk of ``size`` bytes from the golden image, which is the pool's volume of that name."""
+        if linked and self.type != RBD_POOL:
+            fmt = volume_format(self.type, "qcow2")
+            self.pool.createXML(domain_xml.volume_xml(name, size, fmt, self.backing(image), owner=self.owner), 0)
+            return
+        golden = self.pool.storageVolLookupByName(volume)
+        xml = domain_xml.volume_xml(name, size, volume_format(self.type, "qcow2"), owner=self.owner)
+        # Of an RBD image libvirt makes a clone of its protected snapshot.
+        made = self.pool.createXMLFrom(xml, golden, 0)
+        if self.type == RBD_POOL and not linked:
+            with _images(made) as images:
+                images.flatten(name)
+        if made.info()[1] < size:
+            made.resize(size, 0)
 
     def disk(self, volume: str) -> domain_xml.Disk:
         """A volume as a domain's disk."""
@@ -83,10 +107,21 @@ class Stores:
             except bindings().libvirtError:
                 return None
         found = self.main.volume_at(location)
+        if found is None and location.startswith("rbd:"):
+            return self._rbd_volume(location)
         for other in self._others:
             if found is None and other.source is not None and location.startswith(other.source.location("")):
                 found = self.open(other).volume_at(location)
         return found
+
+    def _rbd_volume(self, location: str) -> Any:
+        """The image at a URL, in whichever pool of the host it is."""
+        for pool in self.conn.listAllStoragePools(0):
+            if domain_xml.read_pool(pool.XMLDesc(0))[0] == RBD_POOL and pool.isActive():
+                found = OpenStore(self.conn, Store(pool.name())).volume_at(location)
+                if found is not None:
+                    return found
+        return None
 
     def open(self, store: Store) -> OpenStore:
         """A store, opened at its first use."""
@@ -107,8 +142,28 @@ def opened(uri: str, main: Store, others: Sequence[Store]) -> Iterator[Stores]:
         yield Stores(conn, OpenStore(there, main), [other for other in others if other != main], stack)
 
 
+@contextmanager
+def _images(volume: Any) -> Iterator[RbdImages]:
+    """The pool of a volume that is an RBD image, over librbd. Raises LibvirtFailedError."""
+    source = domain_xml.read_rbd_pool(volume.storagePoolLookupByVolume().XMLDesc(0))
+    assert source is not None
+    try:
+        with rbd_images(source.directory, source.user) as images:
+            yield images
+    except (CephMissingError, CephFailedError) as error:
+        raise LibvirtFailedError(str(error)) from error
+
+
+def _is_rbd(volume: Any) -> bool:
+    """Whether the volume is one of a network storage, which is that of Ceph; libvirt makes no others of this type."""
+    return bool(volume.info()[0] == bindings().VIR_STORAGE_VOL_NETWORK)
+
+
 def read(volume: Any, length: int) -> bytes:
     """The first bytes of a volume."""
+    if _is_rbd(volume):
+        with _images(volume) as images:
+            return images.read(volume.name(), length)
     stream = volume.connect().newStream(0)
     volume.download(stream, 0, length, 0)
     data = b""
@@ -120,6 +175,10 @@ def read(volume: Any, length: int) -> bytes:
 
 def write(volume: Any, data: bytes) -> None:
     """Write over the beginning of a volume."""
+    if _is_rbd(volume):
+        with _images(volume) as images:
+            images.write(volume.name(), data)
+        return
     stream = volume.connect().newStream(0)
     volume.upload(stream, 0, len(data), 0)
     sent = 0

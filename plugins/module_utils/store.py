@@ -4,8 +4,8 @@
 
 A pool of the host itself (a directory, an NFS share that the kernel mounts, a volume group) is asked through the
 host's libvirt, and QEMU opens its volumes by path. Where the kernel has no NFS client QEMU opens them with its own; the
-volumes are then made by the libvirt of the server, which has them as a directory. Whoever uses a store does not see
-which.
+volumes are then made by the libvirt of the server, which has them as a directory. A pool of RBD images is asked through
+the host's libvirt too, and tells itself how QEMU opens them. Whoever uses a store does not see which.
 """
 
 from __future__ import annotations
@@ -38,22 +38,25 @@ NFS_POOLS = {
 
 @dataclass(frozen=True)
 class Source:
-    """A server whose files QEMU opens itself: protocol, host and the directory on the host.
+    """Where QEMU itself opens volumes: ``nfs``, a directory of a host, or ``rbd``, a pool of a Ceph cluster.
 
-    ``owner`` is the numeric user and group that volumes must belong to.
+    ``owner`` is the numeric user and group that files must belong to. The cluster is the one that the host's
+    /etc/ceph/ceph.conf tells of; ``user`` opens its images, with the key that libvirt keeps as ``secret`` (a UUID).
     """
 
     protocol: str
     host: str
     directory: str
-    owner: int
+    owner: int | None = None
+    user: str = ""
+    secret: str = ""
 
     def path(self, volume: str) -> str:
-        """The volume's path on the server, as a disk's <source name=...> has it."""
+        """The volume's path on the server or in the cluster, as a disk's <source name=...> has it."""
         return f"{self.directory.rstrip('/')}/{volume}"
 
     def location(self, volume: str) -> str:
-        return f"{self.protocol}://{self.host}{self.path(volume)}"
+        return f"{self.protocol}://{self.host}/{self.path(volume).lstrip('/')}"
 
 
 @dataclass(frozen=True)

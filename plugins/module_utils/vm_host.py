@@ -15,7 +15,6 @@ from typing import Any
 
 from ansible_collections.croft.infra.plugins.module_utils import domain_xml, seed
 from ansible_collections.croft.infra.plugins.module_utils.domain import (
-    BLOCK_POOLS,
     Action,
     Actual,
     Domain,
@@ -25,8 +24,14 @@ from ansible_collections.croft.infra.plugins.module_utils.domain import (
     actions,
     root_volume,
     seed_volume,
+    volume_format,
 )
-from ansible_collections.croft.infra.plugins.module_utils.libvirt_connection import DOMAIN_STATES, bindings, words
+from ansible_collections.croft.infra.plugins.module_utils.libvirt_connection import (
+    DOMAIN_STATES,
+    LibvirtFailedError,
+    bindings,
+    words,
+)
 from ansible_collections.croft.infra.plugins.module_utils.open_stores import Stores, read, write
 
 
@@ -192,7 +197,7 @@ class _Work:
         for step in steps:
             try:
                 getattr(self, f"_{step.action}")()
-            except (self._host.lv.libvirtError, RuntimeError, OSError) as error:
+            except (self._host.lv.libvirtError, LibvirtFailedError, RuntimeError, OSError) as error:
                 left = self._undo() if self._actual.domain is None and step.action != "start" else ""
                 raise StepError(self._wish.name, step, words(error) + left, self._done) from error
             self._done.append(step)
@@ -236,7 +241,7 @@ class _Work:
         if name in self.pool.listVolumes():
             return self.pool.storageVolLookupByName(name)
         self._made.append(name)
-        fmt = None if self._host.pool_type in BLOCK_POOLS else "raw"
+        fmt = volume_format(self._host.pool_type, "raw")
         return self.pool.createXML(domain_xml.volume_xml(name, size, fmt, owner=self._host.store.owner), 0)
 
     def _recreate_disk(self) -> None:
@@ -246,16 +251,8 @@ class _Work:
     def _create_disk(self) -> None:
         wish, image = self._wish, self._host.images[self._wish.image]
         size = wish.disk_bytes or image.bytes
-        fmt = None if self._host.pool_type in BLOCK_POOLS else "qcow2"
-        backing = self._host.store.backing(image) if wish.clone == "linked" else None
-        xml = domain_xml.volume_xml(self._root(), size, fmt, backing, owner=self._host.store.owner)
         self._made.append(self._root())
-        if backing is not None:
-            self.pool.createXML(xml, 0)
-        else:
-            made = self.pool.createXMLFrom(xml, self.pool.storageVolLookupByName(wish.image), 0)
-            if made.info()[1] < size:
-                made.resize(size, 0)
+        self._host.store.make_disk(self._root(), size, image, wish.image, linked=wish.clone == "linked")
         seed_disk = self.pool.storageVolLookupByName(seed_volume(wish.name))
         write(seed_disk, seed.mark(wish.uuid, ready=True))
 

@@ -8,11 +8,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 
-def verify(wished: Sequence[Mapping[str, Any]], health: Mapping[str, Mapping[str, Any] | None]) -> list[str]:
+def verify(
+    wished: Sequence[Mapping[str, Any]],
+    health: Mapping[str, Mapping[str, Any] | None],
+    cluster: Sequence[str] = (),
+    network: Sequence[str] = (),
+) -> list[str]:
     """One line for each thing that is not as it should be; empty when all is well.
 
     ``wished``: the VMs of the inventory, each with ``name`` and perhaps ``state``; ``health``: what
-    croft.infra.vm_health returned by host, None of a host that could not be asked.
+    croft.infra.vm_health returned by host, None of a host that could not be asked. ``cluster``: what the storage
+    cluster lacks to be healthy; ``network``: what is wrong with the network that it depends on.
     """
     lines = [f"host {host}: could not be asked" for host in sorted(health) if health[host] is None]
     asked = {host: about for host, about in health.items() if about is not None}
@@ -21,6 +27,8 @@ def verify(wished: Sequence[Mapping[str, Any]], health: Mapping[str, Mapping[str
         for vm in asked[host].get("virtual_machines") or []:
             seen.setdefault(vm["name"], []).append((host, vm))
     lines += _storage(asked)
+    lines += [f"storage cluster: {line}" for line in cluster]
+    lines += [f"network: {line}" for line in network]
     for vm in wished:
         lines += _of_vm(vm, seen.get(vm["name"], []), complete=len(asked) == len(health))
     names = {vm["name"] for vm in wished}

@@ -13,54 +13,13 @@ from typing import Any
 
 import pytest
 import yaml
+from on_lab import HOSTS, INVENTORY, KNOWN, SERVER, SSH, addresses, fatal, guest, node, where, writing
 
 Play = Callable[..., Any]
 OnHosts = Callable[[str], dict[str, str]]
 
-STATE = Path("/var/lib/croft-lab")
-SSH = ["ssh", "-i", str(STATE / "ssh/id_ed25519"), "-oBatchMode=yes", "-oConnectTimeout=20", "-oLogLevel=ERROR"]
-HOSTS = {"kvm1": "10.99.0.11", "kvm2": "10.99.0.12", "kvm3": "10.99.0.13"}
-SERVER = "10.99.0.14"
 OVERLAY = Path(__file__).resolve().parents[1] / "inventory"
-INVENTORY = Path(__file__).resolve().parents[3] / "inventories/lab"
-GUESTS = {
-    vm["name"]: vm["address"].partition("/")[0]
-    for vm in yaml.safe_load((OVERLAY / "group_vars/all.yml").read_text())["virtual_machines"]
-}
-
-# Writes files that never repeat, each with its checksum, one after the other and through to the disk.
-WRITER = (
-    "mkdir -p /root/w; cd /root/w; i=0; while :; do i=$((i+1)); head -c 65536 /dev/urandom > f$i; "
-    "sha256sum f$i >> sums; sync; sleep 0.2; done >/dev/null 2>&1 & echo $! > /root/writer.pid"
-)
-
-
-def node(address: str, command: str, *, check: bool = True) -> str:
-    """Run a command on a machine of the lab."""
-    known = f"-oUserKnownHostsFile={STATE}/known_hosts"
-    done = subprocess.run([*SSH, known, f"root@{address}", command], capture_output=True, text=True, check=False)
-    assert not check or done.returncode == 0, done.stderr
-    return done.stdout + ("" if check else done.stderr)
-
-
-def guest(name: str, command: str) -> str:
-    """Run a command in a guest."""
-    options = ["-oStrictHostKeyChecking=no", "-oUserKnownHostsFile=/dev/null"]
-    done = subprocess.run(
-        [*SSH, *options, f"root@{GUESTS[name]}", command], capture_output=True, text=True, check=False, timeout=120
-    )
-    assert done.returncode == 0, f"{name}: {done.stderr}"
-    return done.stdout
-
-
-def where() -> dict[str, str]:
-    """The host of each running VM; fails when one runs twice."""
-    found: dict[str, str] = {}
-    for host, address in HOSTS.items():
-        for name in node(address, "virsh list --name").split():
-            assert name not in found, f"{name} runs on {found[name]} and {host}"
-            found[name] = host
-    return found
+GUESTS = addresses(OVERLAY / "group_vars/all.yml")
 
 
 @pytest.fixture
@@ -76,24 +35,8 @@ def play_here(play: Play) -> Play:
 @pytest.fixture
 def writer() -> Iterator[Callable[[], int]]:
     """app1 writes during the test; calling it stops the writing and counts what was written and is right."""
-    guest("app1", WRITER)
-
-    def count() -> int:
-        guest("app1", "kill $(cat /root/writer.pid); sync")
-        said = guest("app1", "cd /root/w && sha256sum -c sums")
-        assert said.splitlines()
-        assert all(line.endswith(": OK") for line in said.splitlines()), said
-        return len(said.splitlines())
-
-    yield count
-    guest("app1", "kill $(cat /root/writer.pid) 2>/dev/null; rm -rf /root/w")
-
-
-def fatal(run: Any) -> str:
-    """What the failed tasks said."""
-    assert run.rc != 0, run.output
-    events = [e["event_data"]["res"]["msg"] for e in run.events if e["event"] == "runner_on_failed"]
-    return "\n".join(str(text) for text in events)
+    with writing("app1") as count:
+        yield count
 
 
 def test_every_vm_runs_once_from_the_server_and_answers(play_here: Play) -> None:
@@ -118,12 +61,7 @@ def test_a_second_start_of_the_same_disk_is_refused() -> None:
     name, host = next(iter(where().items()))
     other = next(peer for peer in HOSTS if peer != host)
     xml = node(HOSTS[host], f"virsh dumpxml --inactive {name}")
-    subprocess.run(
-        [*SSH, f"-oUserKnownHostsFile={STATE}/known_hosts", f"root@{HOSTS[other]}", "virsh define /dev/stdin"],
-        input=xml,
-        text=True,
-        check=True,
-    )
+    node(HOSTS[other], "virsh define /dev/stdin", stdin=xml)
     try:
         said = node(HOSTS[other], f"virsh start {name}", check=False)
         assert f"{name} runs on {host}; migrate it, or stop it there first" in said
@@ -296,7 +234,7 @@ def test_a_host_is_updated_and_restarted_empty(play_here: Play, play: Play) -> N
                 [
                     *SSH,
                     "-oConnectTimeout=2",
-                    f"-oUserKnownHostsFile={STATE}/known_hosts",
+                    KNOWN,
                     f"root@{HOSTS[victim]}",
                     "true",
                 ],

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -14,24 +13,25 @@ from typing import Any
 
 import pytest
 import yaml
+from on_lab import HOSTS, INVENTORY, node
 
-INVENTORY = Path(__file__).resolve().parents[3] / "inventories/lab"
-VARS = Path(__file__).resolve().parents[1] / "vars/main.yml"
+OVERLAY = Path(__file__).resolve().parents[1] / "inventory"
 
 
 @pytest.fixture(scope="session")
 def variables() -> dict[str, Any]:
-    """What the scenario gives beyond the lab's inventory."""
-    lab = yaml.safe_load((INVENTORY / "group_vars/all.yml").read_text())
-    return {**yaml.safe_load(VARS.read_text()), "ceph_identity_dir": f"{lab['lab_state_dir']}/ceph"}
+    """What the scenario says of all hosts, beyond the lab's inventory."""
+    return dict(yaml.safe_load((OVERLAY / "group_vars/all.yml").read_text()))
 
 
-@pytest.fixture(scope="session")
-def nodes() -> list[dict[str, Any]]:
-    """The lab's nodes that are in the cluster."""
-    hosts = yaml.safe_load((INVENTORY / "hosts.yml").read_text())["all"]["children"]["kvm_hosts"]["hosts"]
-    lab = yaml.safe_load((INVENTORY / "group_vars/lab.yml").read_text())
-    return [node for node in lab["lab_nodes"] if node["name"] in hosts]
+@pytest.fixture
+def play_here(play: Callable[..., Any]) -> Callable[..., Any]:
+    """A playbook with this scenario's variables on top of the lab's inventory."""
+
+    def run(playbook: str, *, cmdline: str = "", **variables: Any) -> Any:
+        return play(playbook, cmdline=cmdline, inventory=(INVENTORY, OVERLAY), **variables)
+
+    return run
 
 
 @pytest.fixture(scope="session")
@@ -41,17 +41,17 @@ def all_nodes() -> list[dict[str, Any]]:
 
 
 @pytest.fixture(scope="session")
-def shell(nodes: list[dict[str, Any]]) -> Callable[..., str]:
+def nodes(all_nodes: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The lab's nodes that are in the cluster."""
+    return [one for one in all_nodes if one["name"] in HOSTS]
+
+
+@pytest.fixture(scope="session")
+def shell() -> Callable[..., str]:
     """Run a command on one node, whether the others are there or not."""
-    given = yaml.safe_load((INVENTORY / "group_vars/kvm_hosts.yml").read_text())
-    options = [*given["ansible_ssh_common_args"].split(), "-i", given["ansible_ssh_private_key_file"]]
-    addresses = {node["name"]: node["address"] for node in nodes}
 
     def run(name: str, command: str, *, check: bool = True) -> str:
-        argv = ["ssh", *options, f"root@{addresses[name]}", command]
-        done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=120)
-        assert not check or done.returncode == 0, done.stderr
-        return done.stdout
+        return node(HOSTS[name], command, check=check)
 
     return run
 

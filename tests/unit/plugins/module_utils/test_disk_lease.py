@@ -16,11 +16,12 @@ from ansible_collections.croft.infra.plugins.module_utils.disk_lease import (
     SIZE,
     Holder,
     Hook,
+    LeaseError,
     Verdict,
     decide,
     decode,
     encode,
-    nfs_disks,
+    places,
     released,
 )
 
@@ -39,6 +40,7 @@ def disk(name: str = "web1.qcow2", server: str = SERVER, more: str = "") -> str:
     return DISK.format(name=name, server=server, more=more)
 
 
+IN_CEPH = ("rbd", "", "vms")
 WEB1 = xml(disk(), disk("web1-seed.iso", more="<readonly/>"))
 
 
@@ -108,19 +110,22 @@ def test_a_lease_that_cannot_be_read_is_an_error(data: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("disks", "places"),
+    ("disks", "at"),
     [
-        ([disk()], [(SERVER, "/srv/vms")]),
+        ([disk()], [("nfs", SERVER, "/srv/vms")]),
         ([disk(more="<readonly/>")], []),
-        ([disk(), disk("data.qcow2", "10.0.0.8")], [(SERVER, "/srv/vms"), ("10.0.0.8", "/srv/vms")]),
+        ([disk(), disk("data.qcow2", "10.0.0.8")], [("nfs", SERVER, "/srv/vms"), ("nfs", "10.0.0.8", "/srv/vms")]),
         (["<disk type='file'><source file='/srv/vms/web1.qcow2'/></disk>"], []),
-        (["<disk type='network'><source protocol='rbd' name='vms/x'><host name='c'/></source></disk>"], []),
+        (["<disk type='network'><source protocol='rbd' name='vms/x'><host name='c'/></source></disk>"], [IN_CEPH]),
+        (["<disk type='network'><source protocol='rbd' name='vms/x'/></disk>"], [IN_CEPH]),
+        (["<disk type='network'><source protocol='iscsi' name='x/1'><host name='c'/></source></disk>"], []),
+        (["<disk type='network'/>"], []),
         (["<disk type='network'><source protocol='nfs' name='/x'/></disk>"], []),
         ([], []),
     ],
 )
-def test_the_disks_that_need_a_lease(disks: list[str], places: list[tuple[str, str]]) -> None:
-    assert nfs_disks(xml(*disks)) == places
+def test_the_disks_that_need_a_lease(disks: list[str], at: list[tuple[str, str, str]]) -> None:
+    assert places(xml(*disks)) == at
 
 
 # --- what is done -----------------------------------------------------------------------------------------------------
@@ -279,7 +284,7 @@ CONFIG = {"host": "kvm1", "address": "10.0.0.11", "pools": [{"name": "shared", "
 
 
 def hook(net: Net, me: Holder = KVM1) -> Hook:
-    return Hook(net, {**CONFIG, "host": me.name, "address": me.address})
+    return Hook(net, [{**CONFIG, "host": me.name, "address": me.address}])
 
 
 def start(net: Net, me: Holder = KVM1) -> str | None:
@@ -441,11 +446,11 @@ def test_an_error_of_the_pool_is_not_taken_for_an_answer(net: Net, monkeypatch: 
         raise Error("no space left")
 
     monkeypatch.setattr(Server, "createXML", full)
-    with pytest.raises(Error, match="no space left"):
+    with pytest.raises(LeaseError, match="no space left"):
         hook(net).call("web1", "prepare", "begin", WEB1)
     monkeypatch.undo()
     monkeypatch.setattr(Server, "storageVolLookupByName", full)
-    with pytest.raises(Error, match="no space left"):
+    with pytest.raises(LeaseError, match="no space left"):
         hook(net).call("web1", "release", "end", WEB1)
     assert net.open_connections == 0
 
@@ -470,8 +475,8 @@ def test_two_disks_in_one_pool_have_one_lease(net: Net) -> None:
 
 
 def script(net: Net, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, operation: str, moment: str) -> int:
-    (tmp_path / "disk-lease.json").write_text(json.dumps(CONFIG))
-    monkeypatch.setattr(disk_lease, "CONFIG", tmp_path / "disk-lease.json")
+    (tmp_path / "nfs.json").write_text(json.dumps(CONFIG))
+    monkeypatch.setattr(disk_lease, "CONFIG", tmp_path)
     monkeypatch.setitem(disk_lease.sys.modules, "libvirt", net)
     monkeypatch.setattr(disk_lease.sys, "stdin", io.StringIO(WEB1))
     return disk_lease.main(["croft-disk-lease", "web1", operation, moment, "-"])
@@ -505,6 +510,119 @@ def test_a_lease_or_a_configuration_that_nobody_can_read_keeps_a_vm_from_startin
     net.volumes = {f"{UUID}.lease": b"what"}
     assert script(net, monkeypatch, tmp_path, "prepare", "begin") == 1
     assert "the lease of web1 cannot be reached: " in capsys.readouterr().err
-    monkeypatch.setattr(disk_lease, "CONFIG", tmp_path / "none.json")
+    monkeypatch.setattr(disk_lease, "CONFIG", tmp_path / "none")
     monkeypatch.setattr(disk_lease.sys, "stdin", io.StringIO(WEB1))
     assert disk_lease.main(["croft-disk-lease", "web1", "prepare", "begin", "-"]) == 1
+    assert "there is no configuration in " in capsys.readouterr().err
+
+
+# --- in a Ceph pool ---------------------------------------------------------------------------------------------------
+
+
+class Rados:
+    """librados with one cluster behind it; it is its own connection, pool and write operation."""
+
+    LIBRADOS_CREATE_EXCLUSIVE = 1
+
+    class Error(Exception):
+        """Its base class."""
+
+    class ObjectExists(Error):  # noqa: N818  (the name in the bindings)
+        pass
+
+    class ObjectNotFound(Error):  # noqa: N818
+        pass
+
+    def __init__(self) -> None:
+        self.objects: dict[str, bytes] | None = {}
+        self.connections = 0
+        self.user = ""
+
+    def Rados(self, conffile: str, rados_id: str, conf: dict[str, str]) -> Rados:  # noqa: N802
+        assert conffile == "/etc/ceph/ceph.conf"
+        assert conf["rados_osd_op_timeout"] == "20"
+        self.user = rados_id
+        self.connections += 1
+        return self
+
+    def connect(self) -> None:
+        if self.objects is None:
+            raise self.Error("error connecting to the cluster")
+
+    def shutdown(self) -> None:
+        self.connections -= 1
+
+    def open_ioctx(self, pool: str) -> Rados:
+        assert pool == "vms"
+        self.connections += 1
+        return self
+
+    def close(self) -> None:
+        self.connections -= 1
+
+    def WriteOpCtx(self) -> Rados:  # noqa: N802
+        return self
+
+    def __enter__(self) -> Rados:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        return
+
+    def new(self, exclusive: int) -> None:
+        assert exclusive == self.LIBRADOS_CREATE_EXCLUSIVE
+
+    def operate_write_op(self, _operation: Rados, name: str) -> None:
+        assert self.objects is not None
+        if name in self.objects:
+            raise self.ObjectExists
+        self.objects[name] = b""
+
+    def read(self, name: str, length: int) -> bytes:
+        assert self.objects is not None
+        if name not in self.objects:
+            raise self.ObjectNotFound
+        return self.objects[name][:length]
+
+    def write_full(self, name: str, data: bytes) -> None:
+        assert self.objects is not None
+        self.objects[name] = data
+
+    def remove_object(self, name: str) -> None:
+        assert self.objects is not None
+        del self.objects[name]
+
+
+RBD_WEB1 = xml("<disk type='network'><source protocol='rbd' name='vms/web1.raw'/></disk>")
+
+
+def ceph_call(net: Net, me: Holder, operation: str, moment: str) -> str | None:
+    ours = {"host": me.name, "address": me.address, "pools": [{"name": "vms", "user": "client.libvirt"}]}
+    return Hook(net, [ours, {**CONFIG, "pools": []}]).call("web1", operation, moment, RBD_WEB1)
+
+
+def test_a_lease_in_a_ceph_pool_is_held_and_given_back(net: Net, monkeypatch: pytest.MonkeyPatch) -> None:
+    rados = Rados()
+    monkeypatch.setitem(disk_lease.sys.modules, "rados", rados)
+    assert ceph_call(net, KVM1, "prepare", "begin") is None
+    assert rados.objects == {f"{UUID}.lease": encode([KVM1])}
+    assert rados.user == "libvirt"
+    net.running["10.0.0.11"] = True
+    assert (ceph_call(net, KVM2, "prepare", "begin") or "").startswith("web1 runs on kvm1; migrate it")
+    # By live migration it may.
+    assert ceph_call(net, KVM2, "migrate", "begin") is None
+    assert ceph_call(net, KVM2, "prepare", "begin") is None
+    assert rados.objects == {f"{UUID}.lease": encode([KVM1, KVM2])}
+    assert ceph_call(net, KVM1, "release", "end") is None
+    assert ceph_call(net, KVM2, "release", "end") is None
+    assert ceph_call(net, KVM2, "release", "end") is None
+    assert (rados.objects, rados.connections, net.open_connections) == ({}, 0, 0)
+
+
+def test_a_cluster_that_does_not_answer_is_told(net: Net, monkeypatch: pytest.MonkeyPatch) -> None:
+    rados = Rados()
+    rados.objects = None
+    monkeypatch.setitem(disk_lease.sys.modules, "rados", rados)
+    with pytest.raises(LeaseError, match="error connecting to the cluster"):
+        ceph_call(net, KVM1, "prepare", "begin")
+    assert rados.connections == 0

@@ -20,6 +20,7 @@ from ansible_collections.croft.infra.plugins.module_utils.domain import (
     remarks,
     root_volume,
     state_after,
+    stored_as,
 )
 from ansible_collections.croft.infra.plugins.module_utils.identity import vm_mac, vm_uuid
 from ansible_collections.croft.infra.plugins.module_utils.seed import FirstBoot
@@ -169,7 +170,7 @@ HOST_PROBLEMS = [
     (WISH, Actual(), replace(HOST, iso_tool=None), [], ["xorrisofs is not installed (Debian package xorriso)"]),
     (WISH, Actual(), replace(HOST, pool_type=None), [], ["the storage pool p is not defined"]),
     (WISH, Actual(), replace(HOST, pool_active=False), [], ["the storage pool p is not active"]),
-    (WISH, Actual(), replace(HOST, pool_type="rbd"), ["the storage pool p is of type rbd; known are"], []),
+    (WISH, Actual(), replace(HOST, pool_type="zfs"), ["the storage pool p is of type zfs; known are"], []),
     (replace(WISH, image="x"), Actual(), HOST, [], ["the image x is not in the storage pool p"]),
     (replace(WISH, image="x"), Actual(RUNNING), HOST, [], []),
     (replace(WISH, network="x"), Actual(), HOST, [], ["the network x is not defined"]),
@@ -205,3 +206,21 @@ def test_the_diff_has_only_vms_with_something_to_do() -> None:
 @pytest.mark.parametrize(("pool", "expected"), [("dir", "a.qcow2"), ("netfs", "a.qcow2"), ("logical", "a.raw")])
 def test_root_volume(pool: str, expected: str) -> None:
     assert root_volume("a", pool) == expected
+
+
+@pytest.mark.parametrize(
+    ("volume", "fmt", "pool", "expected"),
+    [
+        ("a.qcow2", "qcow2", "dir", ("a.qcow2", "qcow2")),
+        ("a.qcow2", "qcow2", "rbd", ("a.raw", "raw")),
+        ("a.qcow2", "qcow2", "logical", ("a.raw", None)),
+        ("a.raw", "raw", "rbd", ("a.raw", "raw")),
+        ("a.raw", "raw", "netfs", ("a.qcow2", "qcow2")),
+        ("a.b.raw", "raw", "dir", ("a.b.qcow2", "qcow2")),
+        ("a-seed.iso", "raw", "dir", ("a-seed.iso", "raw")),
+        ("a-seed.iso", "raw", "rbd", ("a-seed.iso", "raw")),
+        ("a-seed.iso", "raw", "logical", ("a-seed.iso", None)),
+    ],
+)
+def test_what_a_volume_is_in_another_pool(volume: str, fmt: str, pool: str, expected: tuple[str, str | None]) -> None:
+    assert stored_as(volume, fmt, pool) == expected

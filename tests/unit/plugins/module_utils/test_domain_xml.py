@@ -15,6 +15,7 @@ from ansible_collections.croft.infra.plugins.module_utils.domain_xml import (
     domain_xml,
     edited,
     read_pool,
+    read_rbd_pool,
     read_volume,
     volume_xml,
 )
@@ -285,3 +286,32 @@ def test_the_format_of_a_volume_is_one_that_qemu_has(told: str, fmt: str) -> Non
 def test_what_a_volume_is_a_clone_of() -> None:
     assert backing_path(volume_xml("a", 1, "qcow2", Image("base.qcow2", "qcow2", 5))) == "base.qcow2"
     assert backing_path(volume_xml("a", 1, "qcow2")) is None
+
+
+RBD_POOL = """<pool type='rbd'><name>vms</name><source><host name='10.0.0.1' port='3300'/><name>disks</name>
+<auth type='ceph' username='libvirt'><secret uuid='5a3a'/></auth></source></pool>"""
+RBD = Source("rbd", "", "disks", user="libvirt", secret="5a3a")
+
+
+def test_a_pool_of_rbd_images_tells_how_qemu_opens_them() -> None:
+    assert read_rbd_pool(RBD_POOL) == RBD
+    assert read_rbd_pool("<pool type='dir'><source><name>disks</name></source></pool>") is None
+    bare = "<pool type='rbd'><source><name>disks</name></source></pool>"
+    assert read_rbd_pool(bare) == Source("rbd", "", "disks")
+
+
+def test_a_disk_that_is_an_rbd_image() -> None:
+    xml = disk_xml(Disk(RBD.path("web1.raw"), "raw", source=RBD), "vda")
+    disk = ET.fromstring(xml)
+    source = disk.find("source")
+    assert source is not None
+    assert (disk.get("type"), source.get("protocol"), source.get("name")) == ("network", "rbd", "disks/web1.raw")
+    # The mons are those of the host's ceph.conf.
+    assert source.find("host") is None
+    auth, secret = source.find("auth"), source.find("auth/secret")
+    assert auth is not None
+    assert secret is not None
+    assert (auth.get("username"), secret.attrib) == ("libvirt", {"type": "ceph", "uuid": "5a3a"})
+    # What was written is what is read again.
+    described = describe(f"<domain><devices>{xml}</devices></domain>").disk_path("vda")
+    assert described == RBD.location("web1.raw") == "rbd:///disks/web1.raw"

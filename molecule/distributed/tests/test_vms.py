@@ -1,0 +1,128 @@
+# Copyright: the croft contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""VMs whose disks are in the cluster: clones, moves, growth, and one host at a time for each."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from on_lab import HOSTS, addresses, fatal, guest, node, where, writing
+
+Play = Callable[..., Any]
+Ask = Callable[..., Any]
+
+OVERLAY = Path(__file__).resolve().parents[1] / "inventory"
+MACHINES = yaml.safe_load((OVERLAY / "group_vars/all.yml").read_text())["virtual_machines"]
+GUESTS = addresses(OVERLAY / "group_vars/all.yml")
+
+
+def rbd(command: str) -> Any:
+    return json.loads(node(HOSTS["kvm1"], f"rbd {command} --format json"))
+
+
+def test_every_vm_runs_once_from_the_cluster_and_answers(play_here: Play) -> None:
+    assert sorted(where()) == sorted(GUESTS)
+    for name, host in where().items():
+        xml = node(HOSTS[host], f"virsh dumpxml {name}")
+        assert f"name='vms/{name}.raw'" in xml
+        assert "discard='unmap'" in xml
+    run = play_here("playbooks/verify.yml")
+    assert run.rc == 0, run.output
+
+
+def test_disks_are_clones_of_a_protected_snapshot() -> None:
+    (golden,) = [name for name in rbd("ls vms") if name.startswith("croft-guest-")]
+    (snapshot,) = rbd(f"snap ls vms/{golden}")
+    assert (snapshot["name"], snapshot["protected"]) == ("golden", "true")
+    children = {child["image"] for child in rbd(f"children vms/{golden}@golden")}
+    assert {f"{name}.raw" for name in GUESTS} <= children
+    # A clone has only what its guest wrote.
+    used = {image["name"]: image["used_size"] for image in rbd("du --pool vms")["images"] if "snapshot" not in image}
+    assert all(used[f"{name}.raw"] < 400 * 2**20 for name in GUESTS)
+
+
+def test_the_pool_is_known_to_libvirt() -> None:
+    for address in HOSTS.values():
+        assert "vms" in node(address, "virsh pool-list --autostart --name").split()
+
+
+def test_what_a_guest_gives_back_leaves_the_cluster() -> None:
+    def stored() -> int:
+        pools = json.loads(node(HOSTS["kvm1"], "ceph df --format json"))["pools"]
+        return next(int(pool["stats"]["stored"]) for pool in pools if pool["name"] == "vms")
+
+    def settles(below: float, above: float = 0) -> bool:
+        # The cluster counts every few seconds.
+        for _look in range(30):
+            if above < stored() < below:
+                return True
+            time.sleep(1)
+        return False
+
+    before = stored()
+    guest("app2", "head -c 100000000 /dev/urandom > /root/big; sync")
+    assert settles(above=before + 80e6, below=before + 200e6)
+    guest("app2", "rm /root/big; sync; fstrim /")
+    assert settles(below=before + 20e6)
+
+
+def test_a_second_start_of_the_same_disk_is_refused() -> None:
+    name, host = next(iter(where().items()))
+    other = next(peer for peer in HOSTS if peer != host)
+    xml = node(HOSTS[host], f"virsh dumpxml --inactive {name}")
+    node(HOSTS[other], "virsh define /dev/stdin", stdin=xml)
+    try:
+        said = node(HOSTS[other], f"virsh start {name}", check=False)
+        assert f"{name} runs on {host}; migrate it, or stop it there first" in said
+        assert where()[name] == host
+    finally:
+        node(HOSTS[other], f"virsh undefine {name}")
+
+
+def test_migration_keeps_what_the_guest_writes_and_changes_nothing_for_site(play_here: Play) -> None:
+    source = where()["app1"]
+    with writing("app1") as count:
+        run = play_here("playbooks/migrate.yml", migrate=["app1"])
+        assert run.rc == 0, run.output
+        (done,) = [
+            one for call in run.results("croft.infra.live_migration") for one in call["res"].get("migrations") or []
+        ]
+        assert done["state"] == "done"
+        assert where()["app1"] == done["target"] != source
+        assert count() > 5
+    again = play_here("site.yml")
+    assert again.rc == 0, again.output
+    assert not again.changed
+
+
+@pytest.mark.parametrize("pool", ["croft", "shared"])
+def test_disks_move_to_another_storage_and_back_while_the_guest_writes(play_here: Play, pool: str) -> None:
+    host = where()["app1"]
+    with writing("app1") as count:
+        for target in (pool, "vms"):
+            run = play_here("playbooks/migrate_storage.yml", migrate_storage=[{"name": "app1", "pool": target}])
+            assert run.rc == 0, run.output
+        assert count() > 5
+    assert where()["app1"] == host
+    assert "name='vms/app1.raw'" in node(HOSTS[host], "virsh dumpxml app1")
+    assert "app1" not in node(HOSTS[host], "virsh vol-list croft")
+
+
+# The last one: what grew stays so.
+def test_a_disk_grows_while_its_guest_runs(play_here: Play) -> None:
+    larger = [{**vm, "disk_gib": 2} if vm["name"] == "web1" else vm for vm in MACHINES]
+    run = play_here("playbooks/plan.yml", virtual_machines=larger, croft_plan_reads_hosts=True)
+    assert run.rc == 0, run.output
+    run = play_here("site.yml", virtual_machines=larger)
+    assert run.rc == 0, run.output
+    (image,) = rbd("du vms/web1.raw")["images"]
+    assert image["provisioned_size"] == 2 * 2**30
+    assert int(guest("web1", "cat /sys/block/vda/size")) * 512 == 2 * 2**30
+    # Never back.
+    assert "a disk is never made smaller" in fatal(play_here("site.yml"))

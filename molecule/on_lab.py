@@ -1,0 +1,88 @@
+# Copyright: the croft contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The lab's machines and the guests on them, as the tests of several scenarios reach them."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+STATE = Path("/var/lib/croft-lab")
+SSH = ["ssh", "-i", str(STATE / "ssh/id_ed25519"), "-oBatchMode=yes", "-oConnectTimeout=20", "-oLogLevel=ERROR"]
+KNOWN = f"-oUserKnownHostsFile={STATE}/known_hosts"
+HOSTS = {"kvm1": "10.99.0.11", "kvm2": "10.99.0.12", "kvm3": "10.99.0.13"}
+SERVER = "10.99.0.14"
+INVENTORY = Path(__file__).resolve().parents[1] / "inventories/lab"
+
+
+def addresses(group_vars: Path) -> dict[str, str]:
+    """The VMs of a file of variables, each with its address."""
+    entries = yaml.safe_load(group_vars.read_text())["virtual_machines"]
+    return {vm["name"]: vm["address"].partition("/")[0] for vm in entries}
+
+
+# A VM has the same address in every scenario.
+GUESTS = addresses(INVENTORY / "group_vars/all.yml")
+
+# Writes files that never repeat, each with its checksum, one after the other and through to the disk.
+_WRITER = (
+    "mkdir -p /root/w; cd /root/w; i=0; while :; do i=$((i+1)); head -c 65536 /dev/urandom > f$i; "
+    "sha256sum f$i >> sums; sync; sleep 0.2; done >/dev/null 2>&1 & echo $! > /root/writer.pid"
+)
+
+
+def node(address: str, command: str, *, check: bool = True, stdin: str | None = None) -> str:
+    """Run a command on a machine of the lab."""
+    done = subprocess.run(
+        [*SSH, KNOWN, f"root@{address}", command], capture_output=True, text=True, check=False, input=stdin
+    )
+    assert not check or done.returncode == 0, done.stderr
+    return done.stdout + ("" if check else done.stderr)
+
+
+def guest(name: str, command: str) -> str:
+    """Run a command in a guest."""
+    options = ["-oStrictHostKeyChecking=no", "-oUserKnownHostsFile=/dev/null"]
+    done = subprocess.run(
+        [*SSH, *options, f"root@{GUESTS[name]}", command], capture_output=True, text=True, check=False, timeout=120
+    )
+    assert done.returncode == 0, f"{name}: {done.stderr}"
+    return done.stdout
+
+
+def where() -> dict[str, str]:
+    """The host of each running VM; fails when one runs twice."""
+    found: dict[str, str] = {}
+    for host, address in HOSTS.items():
+        for name in node(address, "virsh list --name").split():
+            assert name not in found, f"{name} runs on {found[name]} and {host}"
+            found[name] = host
+    return found
+
+
+@contextmanager
+def writing(name: str) -> Iterator[Callable[[], int]]:
+    """A guest writes meanwhile; calling what this gives stops the writing and counts what was written and is right."""
+    guest(name, _WRITER)
+
+    def count() -> int:
+        guest(name, "kill $(cat /root/writer.pid); sync")
+        said = guest(name, "cd /root/w && sha256sum -c sums")
+        assert said.splitlines()
+        assert all(line.endswith(": OK") for line in said.splitlines()), said
+        return len(said.splitlines())
+
+    yield count
+    guest(name, "kill $(cat /root/writer.pid) 2>/dev/null; rm -rf /root/w")
+
+
+def fatal(run: Any) -> str:
+    """What the failed tasks said."""
+    assert run.rc != 0, run.output
+    events = [e["event_data"]["res"]["msg"] for e in run.events if e["event"] == "runner_on_failed"]
+    return "\n".join(str(text) for text in events)

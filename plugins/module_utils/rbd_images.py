@@ -1,0 +1,96 @@
+# Copyright: the croft contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The content of RBD images, through librbd: libvirt makes, resizes and deletes them, and neither reads nor writes.
+
+A golden image is written under another name, closed with a protected snapshot, and gets its own name last: what has
+the name is whole.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from ansible_collections.croft.infra.plugins.module_utils.ceph import CONF
+from ansible_collections.croft.infra.plugins.module_utils.ceph_connection import CephFailedError, bindings
+
+GOLDEN = "golden"
+SECONDS = "30"
+
+
+class ImageError(Exception):
+    """An image cannot be read or written; the text says which and why."""
+
+
+class RbdImages:
+    """The images of one pool of the cluster that this host knows, opened as one user (without `client.`)."""
+
+    def __init__(self, pool: Any, rbd: Any) -> None:
+        self._pool = pool
+        self._rbd = rbd
+
+    def names(self) -> list[str]:
+        return list(self._rbd.RBD().list(self._pool))
+
+    def read(self, name: str, length: int) -> bytes:
+        """The first bytes of an image."""
+        with self._rbd.Image(self._pool, name, read_only=True) as image:
+            return bytes(image.read(0, min(length, image.size())))
+
+    def write(self, name: str, data: bytes) -> None:
+        """Write over the beginning of an image."""
+        with self._rbd.Image(self._pool, name) as image:
+            image.write(data, 0)
+            image.flush()
+
+    def flatten(self, name: str) -> None:
+        """Copy into a linked clone what it still shares with its image, so that it stands alone."""
+        with self._rbd.Image(self._pool, name) as image:
+            image.flatten()
+
+    def close_golden(self, made: str, name: str) -> None:
+        """Make the image ``made`` the golden image ``name``: with a protected snapshot, which nobody writes to."""
+        with self._rbd.Image(self._pool, made) as image:
+            if GOLDEN not in [snapshot["name"] for snapshot in image.list_snaps()]:
+                image.create_snap(GOLDEN)
+            if not image.is_protected_snap(GOLDEN):
+                image.protect_snap(GOLDEN)
+        self._rbd.RBD().rename(self._pool, made, name)
+
+    def remove(self, name: str) -> None:
+        """Remove an image and its snapshots. Raises librbd's ImageBusy while it has clones."""
+        with self._rbd.Image(self._pool, name) as image:
+            for snapshot in image.list_snaps():
+                if image.is_protected_snap(snapshot["name"]):
+                    image.unprotect_snap(snapshot["name"])
+                image.remove_snap(snapshot["name"])
+        self._rbd.RBD().remove(self._pool, name)
+
+
+@contextmanager
+def rbd_images(pool: str, user: str) -> Iterator[RbdImages]:
+    """A pool of the cluster, open. Raises CephMissingError, and CephFailedError also for what is done inside."""
+    rados, rbd = bindings("rados"), bindings("rbd")
+    options = dict.fromkeys(("client_mount_timeout", "rados_mon_op_timeout", "rados_osd_op_timeout"), SECONDS)
+    handle = rados.Rados(conffile=CONF, rados_id=user.removeprefix("client."), conf=options)
+    try:
+        handle.connect()
+        with handle.open_ioctx(pool) as objects:
+            yield RbdImages(objects, rbd)
+    except (rados.Error, rbd.Error) as error:
+        raise CephFailedError(f"pool {pool} of the Ceph cluster, as {user}: {' '.join(str(error).split())}") from error
+    finally:
+        with suppress(rados.Error):
+            handle.shutdown()
+
+
+def import_file(path: str, pool: str, user: str, name: str) -> None:
+    """Write a disk image of any format that QEMU reads as a new image of the pool. Raises ImageError."""
+    url = f"rbd:{pool}/{name}:id={user.removeprefix('client.')}:conf={CONF}"
+    done = subprocess.run(
+        ["qemu-img", "convert", "-O", "raw", "-t", "none", path, url], capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise ImageError(f"{path} could not be written to {pool}/{name}: {' '.join(done.stderr.split())}")
