@@ -20,8 +20,8 @@ OVERLAY = Path(__file__).resolve().parents[1] / "inventory"
 
 @pytest.fixture(scope="session")
 def variables() -> dict[str, Any]:
-    """What the scenario says of all hosts, beyond the lab's inventory."""
-    return dict(yaml.safe_load((OVERLAY / "group_vars/all.yml").read_text()))
+    """What the lab's inventory says of all hosts."""
+    return dict(yaml.safe_load((INVENTORY / "group_vars/all.yml").read_text()))
 
 
 @pytest.fixture

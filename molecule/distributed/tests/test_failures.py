@@ -64,7 +64,7 @@ class Writer:
 
     def lost(self) -> list[str]:
         """The acknowledged writes that are not on the disk as they were."""
-        said = guest(self.name, "sync; cd /root/a; find . -type f -exec sha256sum {} +")
+        said = guest(self.name, "sync; cd /root/a; find . -type f -exec sha256sum {} +; rm -rf /root/a")
         there = {line.split()[1].removeprefix("./"): line.split()[0] for line in said.splitlines()}
         return [number for _at, number, checksum in self.said if there.get(number) != checksum]
 

@@ -82,26 +82,6 @@ def test_the_network_is_measured_between_all_pairs(play_here: Play, nodes: Nodes
     assert "packets of 9000 bytes do not get through, 1500 do" in bad.output
 
 
-def test_a_node_without_power_stops_nobody_and_heals(
-    play: Play,
-    play_here: Play,
-    lab: Lab,
-    whole_again: None,
-) -> None:
-    first, victim = lab.names[0], lab.names[-1]
-    lab.shell(first, "rbd create vms/cut --size 64M && rbd bench --io-type write --io-total 8M vms/cut")
-    cut = [{**node, "state": "powered_off"} if node["name"] == victim else node for node in lab.all_nodes]
-    assert play("playbooks/lab.yml", lab_nodes=cut).rc == 0
-    # Writing goes on without it, once its OSD counts as down.
-    lab.shell(first, "timeout 110 rbd bench --io-type write --io-total 8M vms/cut")
-    assert play("playbooks/lab.yml", lab_nodes=lab.all_nodes).rc == 0
-    lab.wait_healthy()
-    lab.shell(first, "rbd rm --no-progress vms/cut")
-    run = play_here("playbooks/ceph.yml")
-    assert run.rc == 0, run.output
-    assert not run.changed
-
-
 def test_a_dead_disk_is_replaced_and_a_second_run_does_nothing(
     play: Play,
     play_here: Play,

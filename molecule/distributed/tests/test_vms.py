@@ -57,19 +57,24 @@ def test_what_a_guest_gives_back_leaves_the_cluster() -> None:
         pools = json.loads(node(HOSTS["kvm1"], "ceph df --format json"))["pools"]
         return next(int(pool["stats"]["stored"]) for pool in pools if pool["name"] == "vms")
 
-    def settles(below: float, above: float = 0) -> bool:
+    def at_rest() -> int:
         # The cluster counts every few seconds.
-        for _look in range(30):
-            if above < stored() < below:
-                return True
-            time.sleep(1)
-        return False
+        before = stored()
+        for _look in range(20):
+            time.sleep(8)
+            now = stored()
+            if now == before:
+                return now
+            before = now
+        raise AssertionError("something goes on writing")
 
-    before = stored()
+    guest("app2", "sync; fstrim /")
+    before = at_rest()
     guest("app2", "head -c 100000000 /dev/urandom > /root/big; sync")
-    assert settles(above=before + 80e6, below=before + 200e6)
+    full = at_rest()
+    assert full > before + 60e6
     guest("app2", "rm /root/big; sync; fstrim /")
-    assert settles(below=before + 20e6)
+    assert at_rest() < full - 60e6
 
 
 def test_a_second_start_of_the_same_disk_is_refused() -> None:
