@@ -338,9 +338,13 @@ def parse_hosts(
         if not _facts_usable(name, facts, problems):
             facts = None
         read = facts.get("capacity") if isinstance(facts, Mapping) else None
+        devices = own.get("ceph_osd_devices") if distributed else None
+        if isinstance(read, Mapping) and devices == []:
+            # A host without OSDs: what was read is its own file system.
+            read = {**read, "disk_gib": 0}
         capacity = _parse_capacity(name, own.get("croft_capacity"), read, problems, len(problems.found) > before)
         reserved = _parse_reserved(name, own.get("host_reserved"), problems)
-        osds = _count_osds(name, reserved["osds"], own.get("ceph_osd_devices"), problems) if distributed else 0
+        osds = _count_osds(name, reserved["osds"], devices, problems) if distributed else 0
         if isinstance(facts, Mapping):
             present += _parse_present(name, facts.get("virtual_machines"), problems)
         if capacity is None or len(problems.found) > before:

@@ -383,3 +383,24 @@ def test_host_failures_is_a_whole_number(value: Any, good: bool) -> None:
     lines = problems_of(cluster(1), [], rules(storage_capacity={"host_failures": value}))
     where = "sizing_policy.rules.storage-capacity.host_failures"
     assert lines == ([] if good else [f"{where}: is {value}, must be a whole number of hosts >= 0"])
+
+
+@pytest.mark.parametrize(
+    ("layout", "devices", "declared", "disk"),
+    [
+        ("distributed", ["/dev/sdb"], None, 500),
+        ("distributed", [], None, 0),
+        ("distributed", [], 70, 70),
+        ("distributed", None, None, 500),
+        ("local", [], None, 500),
+    ],
+)
+def test_a_host_that_gives_no_disk_to_ceph_adds_nothing(
+    layout: str, devices: Any, declared: int | None, disk: int
+) -> None:
+    read = {"sockets": 1, "cores": 8, "threads": 16, "memory_mib": 65536, "disk_gib": 500}
+    own = {"croft_host_facts": {"capacity": read}, "croft_capacity": {"disk_gib": declared}, "host_reserved": {}}
+    hosts = {"kvm1": {**own, **({} if devices is None else {"ceph_osd_devices": devices})}}
+    assert plan(hosts, [], storage_layout=layout)["hosts"]["kvm1"]["capacity"]["disk_gib"] == disk
+    facts_missing = {"kvm1": {**host(), "ceph_osd_devices": []}}
+    assert plan(facts_missing, [], storage_layout=layout)["hosts"]["kvm1"]["capacity"]["disk_gib"] == 1000
