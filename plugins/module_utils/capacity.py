@@ -1,6 +1,6 @@
 # Copyright: the croft contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a host has: CPU topology, memory and NUMA nodes from /sys and /proc, disk space from its file system.
+"""What a host has: CPU topology, memory and NUMA nodes from /sys and /proc, disk space from its file system or disks.
 
 The text of those files is parsed by pure functions; reading starts at a `root` directory, so that a test can hand
 over the tree of another machine. Files that an architecture or a container does not have are no error.
@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import os
 import re
+import stat
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -136,3 +138,28 @@ def file_system(path: str) -> tuple[float, float]:
         place = place.parent
     about = os.statvfs(place)
     return in_gib(about.f_frsize * about.f_blocks), in_gib(about.f_frsize * about.f_bavail)
+
+
+def device_bytes(number: int, root: Path = Path("/")) -> int:
+    """Bytes of the block device with this device number, 0 when the kernel does not tell.
+
+    /sys counts sectors of 512 bytes, whatever the disk's own are (Documentation/ABI/stable/sysfs-block).
+    """
+    sectors = _text(root / f"sys/dev/block/{os.major(number)}:{os.minor(number)}" / "size")
+    return int(sectors) * 512 if sectors else 0
+
+
+def block_device(path: str) -> int | None:
+    """The device number behind this path, links followed; None when no block device is there."""
+    try:
+        about = Path(path).stat()
+    except OSError:
+        return None
+    return about.st_rdev if stat.S_ISBLK(about.st_mode) else None
+
+
+def devices_gib(paths: Iterable[str], root: Path = Path("/")) -> tuple[float, list[str]]:
+    """GiB of these block devices together, and the paths of those that count 0; a device with two names counts once."""
+    numbers = {path: block_device(path) for path in paths}
+    sizes = {number: 0 if number is None else device_bytes(number, root) for number in numbers.values()}
+    return in_gib(sum(sizes.values())), [path for path, number in numbers.items() if not sizes[number]]

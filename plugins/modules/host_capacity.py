@@ -29,6 +29,14 @@ options:
     type: list
     elements: dict
     default: []
+  osd_devices:
+    description:
+      - The disks of this host that Ceph stores on, as role ceph takes them. When there are any, their sizes together
+        are the host's disk capacity, whatever the pool's size is.
+      - A path where no block device is counts 0, and a warning names it.
+    type: list
+    elements: path
+    default: []
   uri:
     description: The libvirt connection.
     type: str
@@ -43,13 +51,18 @@ EXAMPLES = r"""
     pool: vms
     pool_path: /srv/vms
   register: croft_host_facts
+
+- name: Read what a host has whose disks are Ceph's
+  croft.infra.host_capacity:
+    osd_devices: "{{ ceph_osd_devices }}"
+  register: croft_host_facts
 """
 
 RETURN = r"""
 capacity:
   description: >-
     The host's hardware, counted over all sockets; disk_gib and disk_free_gib are of the pool's file system, null when
-    its server does not answer.
+    its server does not answer. With O(osd_devices) both are the raw size of these.
   returned: success
   type: dict
   sample:
@@ -90,7 +103,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.croft.infra.plugins.module_utils import inventory_of_host
-from ansible_collections.croft.infra.plugins.module_utils.capacity import file_system, read_capacity
+from ansible_collections.croft.infra.plugins.module_utils.capacity import devices_gib, file_system, read_capacity
 from ansible_collections.croft.infra.plugins.module_utils.libvirt_connection import (
     DEFAULT_URI,
     LibvirtFailedError,
@@ -134,6 +147,7 @@ def main() -> None:
             "pool": {"type": "str", "default": ""},
             "pool_path": {"type": "path", "default": "/var/lib/libvirt/images"},
             "nfs_pools": NFS_POOLS,
+            "osd_devices": {"type": "list", "elements": "path", "default": []},
             "uri": {"type": "str", "default": DEFAULT_URI},
         },
         supports_check_mode=True,
@@ -145,6 +159,11 @@ def main() -> None:
     unknown = (None, None) if any(pool["name"] == given["pool"] for pool in given["nfs_pools"]) else None
     found["maintenance"] = read_maintenance()
     size, free = found.pop("size") or unknown or file_system(given["pool_path"])
+    if given["osd_devices"]:
+        size, missing = devices_gib(given["osd_devices"])
+        free = size
+        if missing:
+            module.warn(f"no block device, counted as 0 GiB: {', '.join(missing)}")
     module.exit_json(changed=False, capacity={**read_capacity(), "disk_gib": size, "disk_free_gib": free}, **found)
 
 

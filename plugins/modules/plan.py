@@ -11,7 +11,7 @@ description:
   - Places the VMs, measures every sizing rule on every host and VM, and lets every host die once on paper.
   - Runs on the controller and touches no host. What the hosts have is read from their variables - C(croft_capacity) as
     declared, C(host_reserved), and C(croft_host_facts), the registered result of M(croft.infra.host_capacity). What was
-    declared wins over what was read.
+    declared wins over what was read. In the distributed layout the disks in C(ceph_osd_devices) are counted as OSDs.
   - A VM that runs somewhere stays there, whatever its pin says.
   - The rules, their formulas and the options of the policy are on the page C(docs/rules.md).
 options:

@@ -35,6 +35,7 @@ MODULES = ("limits", "checks", "model", "search", "failover")
 ORDER = (
     *("test_rules.py", "test_limits_and_search.py", "test_failover.py", "test_placing.py", "test_fixes.py"),
     *(
+        "test_distributed_storage.py",
         "test_classes.py",
         "test_maintenance.py",
         "test_packing.py",

@@ -8,6 +8,7 @@ one holds the other to account (tests compare them).
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -19,9 +20,12 @@ from ansible_collections.croft.infra.plugins.plugin_utils.sizing.limits import (
     Demand,
     cpu_capacity,
     demand,
+    left_mib,
+    lost_hosts,
     memory_capacity_mib,
     pool_mib,
     qemu_overhead_mib,
+    storing_hosts,
 )
 from ansible_collections.croft.infra.plugins.plugin_utils.sizing.model import (
     Check,
@@ -318,43 +322,86 @@ def _memory(load: Load, inputs: Inputs) -> Iterator[Measure]:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Pool:
+    """What disks are promised from: ``size`` in MiB, of one host (``host``) or what all share, of this ``resource``."""
+
+    host: str | None
+    resource: str
+    load: Load
+    size: int
+    message: str
+
+
 def _storage(loads: Sequence[Load], inputs: Inputs) -> Iterator[Measure]:
-    if inputs.storage_layout == "local":
-        pools = [(load.host.name, load, load.host.disk_mib) for load in loads]
-    else:
-        # One pool for all: one measure, of all VMs together.
-        everything = Load(
-            loads[0].host,
-            tuple(vm for load in loads for vm in load.vms),
-            tuple(vm for load in loads for vm in load.foreign),
-        )
-        pools = [("", everything, pool_mib(inputs))]
-    for name, load, pool in pools:
-        limit: Fraction = inputs.policy.on(name or None)["storage-capacity"]["limit"]
-        promised = load.disk_mib
-        broken = promised > limit * pool
-        value = Fraction(promised, pool) if pool else (Fraction(0) if promised == 0 else None)
-        check = Check("storage-capacity", name or None, None, "disk", value, limit, "ratio", broken)
+    for pool in _pools(loads, inputs):
+        limit: Fraction = inputs.policy.on(pool.host)["storage-capacity"]["limit"]
+        promised = pool.load.disk_mib
+        broken = promised > limit * pool.size
+        value = Fraction(promised, pool.size) if pool.size else (Fraction(0) if promised == 0 else None)
+        check = Check("storage-capacity", pool.host, None, pool.resource, value, limit, "ratio", broken)
         if not broken:
             yield Measure(check)
             continue
-        excess = ceil(Fraction(promised - floor(limit * pool), 1024))
-        least = ceil(Fraction(promised, 1024) / limit)
+        excess = ceil(Fraction(promised - floor(limit * pool.size), 1024))
         shown, shown_limit = (
             text.pair(value, limit) if value is not None else ("no ratio, there is no pool", text.pair(limit, limit)[1])
         )
-        of = f"the pool of {name}" if name else f"the {inputs.storage_layout} pool"
-        factor = inputs.policy.rules["storage-capacity"]
-        raw = (
-            f" (raw {ceil(least * factor['replicas'] / factor['near_full'])} GiB at {factor['replicas']} replicas)"
-            if inputs.storage_layout == "distributed"
-            else ""
-        )
         yield Measure(
             check,
-            f"{of} has {text.gib(pool)} GiB, {text.gib(promised)} GiB are promised: {shown}, limit {shown_limit}",
-            f"{_shrink(load, 'disk_gib', excess, 'GiB')}, or give it at least {least} GiB{raw}",
+            f"{pool.message}, {text.gib(promised)} GiB are promised: {shown}, limit {shown_limit}",
+            f"{_shrink(pool.load, 'disk_gib', excess, 'GiB')}, or {_larger(pool, limit, inputs)}",
         )
+
+
+def _pools(loads: Sequence[Load], inputs: Inputs) -> Iterator[_Pool]:
+    if inputs.storage_layout == "local":
+        for load in loads:
+            size = load.host.disk_mib
+            yield _Pool(load.host.name, "disk", load, size, f"the pool of {load.host.name} has {text.gib(size)} GiB")
+        return
+    # One pool for all: it is measured with all VMs together.
+    everything = Load(
+        loads[0].host,
+        tuple(vm for load in loads for vm in load.vms),
+        tuple(vm for load in loads for vm in load.foreign),
+    )
+    size = pool_mib(inputs)
+    few = ""
+    if inputs.storage_layout == "distributed":
+        storing, replicas = storing_hosts(inputs), inputs.policy.rules["storage-capacity"]["replicas"]
+        few = f" ({text.counted(len(storing), 'host')} with disks for {replicas} replicas)"
+    message = f"the {inputs.storage_layout} pool has {text.gib(size)} GiB{'' if size else few}"
+    yield _Pool(None, "disk", everything, size, message)
+    lost = [host.name for host in lost_hosts(inputs)]
+    if lost:
+        left = left_mib(inputs)
+        die = f"{' and '.join(lost)} {'dies' if len(lost) == 1 else 'die'}"
+        message = f"when {die}, the {inputs.storage_layout} pool has {text.gib(left)} GiB"
+        yield _Pool(None, "disk-after-loss", everything, left, message)
+
+
+def _larger(pool: _Pool, limit: Fraction, inputs: Inputs) -> str:
+    """The least size that would do, or the raw capacity that Ceph would need more, and where."""
+    promised = pool.load.disk_mib
+    if inputs.storage_layout != "distributed":
+        return f"give it at least {ceil(Fraction(promised, 1024) / limit)} GiB"
+    rule = inputs.policy.rules["storage-capacity"]
+    missing = rule["replicas"] - len(inputs.hosts)
+    if missing > 0:
+        return f"add {text.counted(missing, 'host')} with OSDs: {rule['replicas']} replicas are on as many hosts"
+
+    def raised(level_gib: int) -> tuple[Host, ...]:
+        return tuple(replace(host, disk_mib=max(host.disk_mib, level_gib * 1024)) for host in inputs.hosts)
+
+    def fits(level_gib: int) -> bool:
+        return promised <= limit * left_mib(replace(inputs, hosts=raised(level_gib)))
+
+    # Enough are hosts that hold all of it each (and a MiB for rounding down). To fill up the smallest costs least.
+    enough = ceil((promised / limit + 1) / rule["near_full"] / 1024)
+    level = bisect_left(range(enough), True, key=fits)
+    added = sum(host.disk_mib for host in raised(level)) - sum(host.disk_mib for host in inputs.hosts)
+    return f"add {ceil(added / 1024)} GiB of raw capacity, until each host has at least {level} GiB"
 
 
 def _shrink(load: Load, key: str, excess: int, unit: str) -> str:
@@ -621,7 +668,7 @@ def _group_here(load: Load, inputs: Inputs) -> Iterator[Measure]:
 
 
 def _remarks(inputs: Inputs, placed: Placed, loads: Sequence[Load]) -> list[Finding]:
-    findings = []
+    findings = _no_host_to_copy_to(inputs)
     for vm in inputs.virtual_machines:
         here = placed.running.get(vm.name)
         if here is not None and vm.host is not None and vm.host != here:
@@ -674,6 +721,21 @@ def _remarks(inputs: Inputs, placed: Placed, loads: Sequence[Load]) -> list[Find
                 )
             )
     return findings
+
+
+def _no_host_to_copy_to(inputs: Inputs) -> list[Finding]:
+    """A note when so many hosts may die that those left are fewer than the replicas: no room is asked for then."""
+    rule = inputs.policy.rules["storage-capacity"]
+    hosts, replicas = len(storing_hosts(inputs)), int(rule["replicas"])
+    more = replicas + int(rule["host_failures"]) - hosts
+    dying = hosts - replicas + 1
+    if inputs.storage_layout != "distributed" or rule["level"] == "off" or dying < 1 or more < 1:
+        return []
+    die, back = ("one dies its", "it is back") if dying == 1 else (f"{dying} die their", "one is back")
+    holds = f"{text.counted(hosts, 'host')} {'holds' if hosts == 1 else 'hold'} {text.counted(replicas, 'replica')}"
+    stays = f"stays on {replicas - 1}" if replicas > 1 else "is gone"
+    let = f"{text.counted(more, 'more host')} would let Ceph copy anew"
+    return [Finding("storage-capacity", "info", f"{holds}: when {die} data {stays} until {back}; {let}")]
 
 
 def _over_a_node(load: Load, loads: Sequence[Load]) -> list[Finding]:

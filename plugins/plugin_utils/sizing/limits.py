@@ -7,7 +7,7 @@ and a limit is met exactly: 40 % and 2.0 pass, one MiB or one vCPU more does not
 
     cpu       sum(vcpus)                 <= floor(limit * cpu_capacity)
     memory    sum(q*memory + p*overhead) <= p * (memory - reserved)      i.e. sum(memory) <= p/q * (what is left)
-    disk      sum(disk)                  <= floor(limit * pool)
+    disk      sum(disk)                  <= floor(limit * pool)      pool: of the host, or shared and then of all VMs
     vm-share  vcpus <= floor(limit * threads), memory <= floor(limit * memory)
 """
 
@@ -81,14 +81,71 @@ def memory_weight(memory_mib: int, policy: Policy) -> int:
     return limit.denominator * memory_mib + limit.numerator * qemu_overhead_mib(policy)
 
 
+def usable(capacities: Iterable[int], replicas: int) -> Fraction:
+    """How much data fits on hosts of these capacities when each piece has ``replicas`` copies, no two on one host.
+
+    It is the largest x with sum(min(c, x)) >= replicas * x. No host can have more than one copy of everything; and what
+    keeps to that can be arranged: fill ``replicas`` rows of length x, host by host, each going on in the next row where
+    one is full. A host's part is at most x, so it is in no column twice (the wrap-around rule of R. McNaughton,
+    Scheduling with Deadlines and Loss Functions, Management Science 6, 1959).
+
+    In closed form: the sum is at most m * x and the capacities of all but the m largest, so x is at most those over
+    (replicas - m), for each m < replicas. With m the number of hosts above x that is met, so the least bound is x.
+    Fewer hosts with a capacity than replicas hold nothing.
+    """
+    largest_first = sorted(capacities, reverse=True)
+    # Beyond the last host nothing is left to divide, which gives 0.
+    bounds = range(min(replicas, len(largest_first) + 1))
+    return min(Fraction(sum(largest_first[full:]), replicas - full) for full in bounds)
+
+
+def near_full_mib(capacities: Iterable[int], policy: Policy) -> int:
+    """What Ceph stores on these hosts before it is near full (its own defaults: size 3, near-full ratio 0.85)."""
+    rule = policy.rules["storage-capacity"]
+    ratio: Fraction = rule["near_full"]
+    return floor(ratio * usable(capacities, int(rule["replicas"])))
+
+
 def pool_mib(inputs: Inputs) -> int:
-    """The one pool that all hosts share: the NFS file system as the host that sees least of it sees it, or the usable
-    part of all OSDs (raw * near-full ratio / replicas; Ceph's own near-full default is 0.85, its default size 3)."""
+    """The one pool that all hosts share: the NFS file system as the host that sees least of it sees it, or what can be
+    stored on all hosts' OSDs."""
+    disks = [host.disk_mib for host in inputs.hosts]
     if inputs.storage_layout == "distributed":
-        rule = inputs.policy.rules["storage-capacity"]
-        usable: Fraction = rule["near_full"] / rule["replicas"]
-        return floor(sum(host.disk_mib for host in inputs.hosts) * usable)
-    return min((host.disk_mib for host in inputs.hosts), default=0)
+        return near_full_mib(disks, inputs.policy)
+    return min(disks, default=0)
+
+
+def storing_hosts(inputs: Inputs) -> list[Host]:
+    """The hosts that have a disk at all, largest first."""
+    return sorted((host for host in inputs.hosts if host.disk_mib), key=lambda host: (-host.disk_mib, host.name))
+
+
+def lost_hosts(inputs: Inputs) -> tuple[Host, ...]:
+    """The hosts whose deaths leave least to copy their data to, of all sets that are to be borne: the largest.
+
+    What fits grows with each capacity, so no other set of as many hosts leaves less. They are ``host_failures`` of the
+    rule, and no more than leave a host for each replica: with fewer hosts there is nowhere to copy to.
+    """
+    if inputs.storage_layout != "distributed":
+        return ()
+    rule = inputs.policy.rules["storage-capacity"]
+    storing = storing_hosts(inputs)
+    spare = max(len(storing) - rule["replicas"], 0)
+    return tuple(storing[: min(rule["host_failures"], spare)])
+
+
+def left_mib(inputs: Inputs) -> int:
+    """What can be stored on the hosts that are left when the largest are lost; the whole pool when none is."""
+    lost = lost_hosts(inputs)
+    if not lost:
+        return pool_mib(inputs)
+    return near_full_mib((host.disk_mib for host in inputs.hosts if host not in lost), inputs.policy)
+
+
+def shared_ceiling_mib(inputs: Inputs) -> int:
+    """The disks that a shared pool may promise, also with hosts lost: what is left is never more than the whole."""
+    limit: Fraction = inputs.policy.rules["storage-capacity"]["limit"]
+    return floor(limit * left_mib(inputs))
 
 
 def in_force(inputs: Inputs, rule: str, host: str | None, vm: str | None) -> bool:

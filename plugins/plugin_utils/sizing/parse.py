@@ -51,7 +51,7 @@ _SIZES = {
 _VM_KEYS = tuple(VirtualMachine.__slots__)
 _CAPACITY_KEYS = ("sockets", "cores", "threads", "memory_mib", "disk_gib", "numa_nodes")
 _RESERVED_KEYS = ("cpus", "memory_mib", "osds")
-HOST_VARIABLES = ("croft_capacity", "host_reserved", "croft_host_facts")
+HOST_VARIABLES = ("croft_capacity", "host_reserved", "croft_host_facts", "ceph_osd_devices")
 
 
 def read_inputs(  # noqa: PLR0913
@@ -65,7 +65,7 @@ def read_inputs(  # noqa: PLR0913
 ) -> tuple[Inputs | None, list[str]]:
     """Validate everything that a plan is made from.
 
-    ``host_variables[name]`` may hold ``croft_capacity``, ``host_reserved`` and ``croft_host_facts``;
+    ``host_variables[name]`` may hold ``HOST_VARIABLES`` (the OSDs' disks count in the distributed layout only);
     ``virtual_machines`` is a list of entries or a mapping by name; ``today`` decides which waivers hold.
 
     Returns the inputs and no problem, or None and all problems, one line each.
@@ -328,6 +328,7 @@ def parse_hosts(
     """Read capacity, reserve and VMs of each host; hosts with a problem are left out."""
     if not names:
         problems.add("hosts", "is empty; put the hypervisors into the inventory group that the plan reads")
+    distributed = layout == "distributed"
     hosts: list[Host] = []
     present: list[RunningVm] = []
     for name in dict.fromkeys(names):
@@ -337,17 +338,21 @@ def parse_hosts(
         if not _facts_usable(name, facts, problems):
             facts = None
         read = facts.get("capacity") if isinstance(facts, Mapping) else None
+        devices = own.get("ceph_osd_devices") if distributed else None
+        if isinstance(read, Mapping) and devices == []:
+            # A host without OSDs: what was read is its own file system.
+            read = {**read, "disk_gib": 0}
         capacity = _parse_capacity(name, own.get("croft_capacity"), read, problems, len(problems.found) > before)
         reserved = _parse_reserved(name, own.get("host_reserved"), problems)
+        osds = _count_osds(name, reserved["osds"], devices, problems) if distributed else 0
         if isinstance(facts, Mapping):
             present += _parse_present(name, facts.get("virtual_machines"), problems)
         if capacity is None or len(problems.found) > before:
             continue
-        osds = reserved["osds"] if layout == "distributed" else 0
         host = Host(
             name=name,
-            reserved_cpus=reserved["cpus"],
-            reserved_memory_mib=reserved["memory_mib"],
+            reserved_cpus=reserved["cpus"] or 0,
+            reserved_memory_mib=reserved["memory_mib"] or 0,
             osds=osds,
             reserve_declared=own.get("host_reserved") is not None,
             maintenance=_parse_maintenance(facts),
@@ -426,8 +431,9 @@ def _parse_capacity(name: str, declared: Any, read: Any, problems: Problems, kno
     return {**counts, "disk_mib": int(disk * 1024), "numa_nodes": nodes or 1, "source": both}
 
 
-def _parse_reserved(name: str, raw: Any, problems: Problems) -> dict[str, int]:
-    reserved = {"cpus": 0, "memory_mib": 0, "osds": 1}
+def _parse_reserved(name: str, raw: Any, problems: Problems) -> dict[str, int | None]:
+    """What is kept, None where nothing (that can be read) is said."""
+    reserved: dict[str, int | None] = dict.fromkeys(_RESERVED_KEYS)
     where = f"hosts[{name}].host_reserved"
     if raw is None:
         return reserved
@@ -439,10 +445,25 @@ def _parse_reserved(name: str, raw: Any, problems: Problems) -> dict[str, int]:
         if key not in _RESERVED_KEYS:
             problems.add(f"{where}.{key}", f"is not known; {did_you_mean(key, _RESERVED_KEYS)}")
             continue
-        number = as_whole(value, f"{where}.{key}", problems, units[key], least=0)
-        if number is not None:
-            reserved[key] = number
+        reserved[key] = as_whole(value, f"{where}.{key}", problems, units[key], least=0)
     return reserved
+
+
+def _count_osds(name: str, given: int | None, devices: Any, problems: Problems) -> int:
+    """One OSD for each disk that the host gives to Ceph, or as many as ``host_reserved`` says, which must agree."""
+    if devices is None:
+        return 1 if given is None else given
+    where = f"hosts[{name}]"
+    if isinstance(devices, (str, bytes)) or not isinstance(devices, Sequence):
+        problems.add(f"{where}.ceph_osd_devices", f"is {say(devices)}, must be a list of disks")
+        return 0
+    if given is not None and given != len(devices):
+        disks = "1 disk" if len(devices) == 1 else f"{len(devices)} disks"
+        problems.add(
+            f"{where}.host_reserved.osds",
+            f"is {given}, but ceph_osd_devices names {disks}; leave osds out, or correct one of them",
+        )
+    return len(devices)
 
 
 def _check_reserve(host: Host, osd_memory_mib: int, problems: Problems) -> None:

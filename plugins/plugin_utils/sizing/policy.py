@@ -30,7 +30,7 @@ TITLES: dict[str, str] = {
     "cpu-overcommit": "vCPUs per hardware thread or core",
     "memory-overcommit": "Memory of all VMs over the memory that is left for them",
     "failover": "Every single host may die, and its HA VMs still fit elsewhere",
-    "storage-capacity": "What was promised fits the storage pool",
+    "storage-capacity": "What was promised fits the storage pool, also when a host of it is lost",
     "affinity": "Anti-affinity groups are on different hosts, affinity groups on one",
     "host-overhead": "Reserve, QEMU overhead and OSD memory are subtracted before any ratio",
     "unmanaged": "VMs that run there and are not in the inventory count too",
@@ -52,7 +52,13 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "cpu-overcommit": {"level": "deny", "limit": Fraction(2), "cpu_unit": "thread"},
     "memory-overcommit": {"level": "deny", "limit": Fraction(1)},
     "failover": {"level": "deny", "host_failures_tolerated": 1},
-    "storage-capacity": {"level": "deny", "limit": Fraction(1), "replicas": 3, "near_full": Fraction(17, 20)},
+    "storage-capacity": {
+        "level": "deny",
+        "limit": Fraction(1),
+        "replicas": 3,
+        "near_full": Fraction(17, 20),
+        "host_failures": 1,
+    },
     "affinity": {"level": "deny"},
     "host-overhead": {"qemu_overhead_mib": 65, "osd_memory_mib": 4096},
     "unmanaged": {},
@@ -260,7 +266,7 @@ def _parse_option(rule: str, key: str, value: Any, where: str, problems: Problem
         parsed = as_choice(value, ("thread", "core"), where, problems)
     elif key == "workloads":
         parsed = _parse_workloads(value, where, problems)
-    elif key == "host_failures_tolerated":
+    elif key in ("host_failures_tolerated", "host_failures"):
         parsed = as_whole(value, where, problems, "hosts", least=0)
     elif key == "replicas":
         parsed = as_whole(value, where, problems, "copies", least=1)

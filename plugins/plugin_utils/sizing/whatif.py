@@ -12,10 +12,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import date
 from fractions import Fraction
-from math import floor
 from typing import Any
 
-from ansible_collections.croft.infra.plugins.plugin_utils.sizing.limits import demand, pool_mib
+from ansible_collections.croft.infra.plugins.plugin_utils.sizing.limits import demand, shared_ceiling_mib
 from ansible_collections.croft.infra.plugins.plugin_utils.sizing.model import (
     Host,
     HostClass,
@@ -111,7 +110,7 @@ def _most(inputs: Inputs, vm: VirtualMachine) -> int:
     if inputs.storage_layout != "local" and rule["level"] == "deny":
         there = sum(own.disk_mib for own in inputs.virtual_machines) + sum(other.disk_mib for other in placed.foreign)
         waived = any(w.rule == "storage-capacity" and w.in_force(inputs.today) for w in inputs.policy.waivers)
-        room = max(floor(rule["limit"] * pool_mib(inputs)) - there, 0) // vm.disk_mib
+        room = max(shared_ceiling_mib(inputs) - there, 0) // vm.disk_mib
         most = most if waived else min(most, room)
     return min(most, MOST + 1)
 
@@ -275,7 +274,11 @@ def _others(name: str, host: Mapping[str, Any], vms: Sequence[VirtualMachine]) -
 
 
 def _policy(plan: Mapping[str, Any]) -> Policy:
-    rules = {rule["id"]: _options(rule["id"], {**rule["options"], "level": rule["level"]}) for rule in plan["rules"]}
+    # An older plan does not have every option.
+    rules = {
+        rule["id"]: {**DEFAULTS[rule["id"]], **_options(rule["id"], {**rule["options"], "level": rule["level"]})}
+        for rule in plan["rules"]
+    }
     classes = []
     for name, its in plan["classes"].items():
         own = {rule: dict(options) for rule, options in rules.items()}

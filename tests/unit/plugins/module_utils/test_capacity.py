@@ -2,14 +2,21 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import os
+import stat
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from ansible_collections.croft.infra.plugins.module_utils import capacity
 from ansible_collections.croft.infra.plugins.module_utils.capacity import (
     Cpu,
     Topology,
+    block_device,
     cpu_list,
     cpuinfo_cpus,
+    device_bytes,
+    devices_gib,
     file_system,
     memory_mib,
     read_capacity,
@@ -145,3 +152,38 @@ def test_file_system_of_a_directory_that_is_not_there_yet(tmp_path: Path) -> Non
     size, free = file_system(str(tmp_path / "not" / "yet"))
     assert size == file_system(str(tmp_path))[0]
     assert size >= free >= 0
+
+
+def _disk(root: Path, number: str, sectors: str) -> None:
+    about = root / "sys/dev/block" / number
+    about.mkdir(parents=True)
+    (about / "size").write_text(f"{sectors}\n")
+
+
+def test_the_size_of_a_block_device_is_in_sectors_of_512_bytes(tmp_path: Path) -> None:
+    _disk(tmp_path, "259:3", "15628053168")
+    assert device_bytes(os.makedev(259, 3), tmp_path) == 8001563222016
+    assert device_bytes(os.makedev(259, 4), tmp_path) == 0
+
+
+def test_what_is_a_block_device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("x" * 4096)
+    assert block_device(str(tmp_path / "file")) is None
+    assert block_device(str(tmp_path / "nowhere")) is None
+    assert block_device("/dev/null") is None
+    disk = SimpleNamespace(st_mode=stat.S_IFBLK | 0o660, st_rdev=os.makedev(8, 16))
+    monkeypatch.setattr(Path, "stat", lambda _path: disk)
+    assert block_device("/dev/sdb") == os.makedev(8, 16)
+
+
+def test_disks_count_together_and_each_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gib = 2 * 1024 * 1024
+    _disk(tmp_path, "8:0", str(100 * gib))
+    _disk(tmp_path, "8:16", str(gib // 2))
+    _disk(tmp_path, "7:0", "0")
+    known = {"/dev/sda": (8, 0), "/dev/disk/by-id/a": (8, 0), "/dev/sdb": (8, 16), "/dev/loop0": (7, 0)}
+    numbers = {path: os.makedev(*number) for path, number in known.items()}
+    monkeypatch.setattr(capacity, "block_device", numbers.get)
+    assert devices_gib(["/dev/sda", "/dev/sdb", "/dev/disk/by-id/a"], tmp_path) == (100.5, [])
+    assert devices_gib(["/dev/sdx", "/dev/sda", "/dev/loop0"], tmp_path) == (100.0, ["/dev/sdx", "/dev/loop0"])
+    assert devices_gib([], tmp_path) == (0.0, [])

@@ -161,3 +161,21 @@ def test_a_pool_that_is_not_active_has_no_size(conn: Any, run_module: RunModule,
         pool.create()
     assert found["pools"][0]["active"] is False
     assert found["capacity"]["disk_gib"] not in (0, 100.0)
+
+
+def test_the_disks_of_ceph_are_the_capacity(conn: Any, run_module: RunModule, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def sizes(paths: list[str]) -> tuple[float, list[str]]:
+        asked.append(paths)
+        return 7450.5, paths[1:]
+
+    monkeypatch.setattr(host_capacity, "devices_gib", sizes)
+    given = {"pool": POOL, "uri": URI}
+    found = run_module(host_capacity, {**given, "osd_devices": ["/dev/sdb"]}, check=True)
+    assert (found["capacity"]["disk_gib"], found["capacity"]["disk_free_gib"]) == (7450.5, 7450.5)
+    assert (found["warnings"], found["changed"]) == ([], False)
+    found = run_module(host_capacity, {**given, "osd_devices": ["/dev/sdb", "/dev/sdx", "/dev/sdy"]})
+    assert found["warnings"] == ["no block device, counted as 0 GiB: /dev/sdx, /dev/sdy"]
+    assert run_module(host_capacity, {**given, "osd_devices": []})["capacity"]["disk_gib"] == 100.0
+    assert len(asked) == 2

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from datetime import date
 from fractions import Fraction
-from itertools import product
+from itertools import combinations, product
 from typing import Any
 
 from ansible_collections.croft.infra.plugins.plugin_utils.sizing.plan import make_plan
@@ -110,8 +110,12 @@ def breaks(  # noqa: PLR0913
     *,
     overhead: int = 65,
     failover: bool = True,
+    storage: dict[str, Any] | None = None,
 ) -> list[str]:
-    """Which deny rules this placement breaks, from the raw variables, without anything of the library."""
+    """Which deny rules this placement breaks, from the raw variables, without anything of the library.
+
+    ``storage``: options of storage-capacity that are not the default.
+    """
     by_name = {entry["name"]: entry for entry in vms}
     broken = [f"io {entry['name']}" for entry in vms if entry.get("workload") in IO]
     broken += [f"nowhere {name}" for name, to in where.items() if to is None]
@@ -125,6 +129,9 @@ def breaks(  # noqa: PLR0913
         pool = min(own["croft_capacity"]["disk_gib"] for own in hosts.values())
         if sum(entry["disk_gib"] for entry in everything) > pool:
             broken.append("pool")
+    if layout == "distributed":
+        disks = [own["croft_capacity"]["disk_gib"] for own in hosts.values()]
+        broken += breaks_pool(disks, sum(entry["disk_gib"] for entry in everything), **(storage or {}))
     groups: dict[str, set[str | None]] = {}
     for entry in vms:
         if entry.get("affinity"):
@@ -137,12 +144,32 @@ def breaks(  # noqa: PLR0913
     return broken
 
 
+def breaks_pool(
+    disks: list[int], promised: int, *, replicas: int = 3, near_full: float = 0.85, host_failures: int = 1
+) -> list[str]:
+    """Which sets of hosts that die leave too little to hold all copies, each on a host of its own; () is that of none.
+
+    A set that leaves fewer hosts than copies is not asked.
+    """
+    stored = promised / Fraction(str(near_full))
+    broken = []
+    for count in range(host_failures + 1):
+        for dead in combinations(range(len(disks)), count):
+            left = [disk for i, disk in enumerate(disks) if i not in dead]
+            if dead and sum(disk > 0 for disk in left) < replicas:
+                continue
+            if sum(min(Fraction(disk), stored) for disk in left) < replicas * stored:
+                broken.append(f"pool without {dead}")
+    return broken
+
+
 def _breaks_host(name: str, own: dict[str, Any], mine: list[dict[str, Any]], layout: str, overhead: int) -> list[str]:
     capacity, reserved = own["croft_capacity"], own["host_reserved"]
     others = own.get("croft_host_facts", {}).get("virtual_machines", [])
     here = [*mine, *others]
     threads = capacity["threads"] - reserved["cpus"]
-    memory = capacity["memory_mib"] - reserved["memory_mib"] - overhead * len(here)
+    osds = reserved.get("osds", 1) if layout == "distributed" else 0
+    memory = capacity["memory_mib"] - reserved["memory_mib"] - 4096 * osds - overhead * len(here)
     broken = []
     for entry in mine:
         if Fraction(entry["vcpus"], capacity["threads"]) > Fraction("0.4"):
@@ -191,14 +218,16 @@ def survivable(  # noqa: PLR0913
         if any(len(on) > 1 for on in groups.values()):
             continue
         # What was broken before on a host nobody moves to is no matter of this death.
-        if not _host_breaks(touched, vms, new, overhead):
+        if not _host_breaks(touched, vms, new, layout, overhead):
             return True
     return False
 
 
-def _host_breaks(hosts: dict[str, Any], vms: list[dict[str, Any]], where: dict[str, Any], overhead: int) -> list[str]:
+def _host_breaks(
+    hosts: dict[str, Any], vms: list[dict[str, Any]], where: dict[str, Any], layout: str, overhead: int
+) -> list[str]:
     by_name = {entry["name"]: entry for entry in vms}
     broken = []
     for name, own in hosts.items():
-        broken += _breaks_host(name, own, [by_name[v] for v, to in where.items() if to == name], "shared", overhead)
+        broken += _breaks_host(name, own, [by_name[v] for v, to in where.items() if to == name], layout, overhead)
     return broken

@@ -94,14 +94,6 @@ def test_the_fix_of_a_shared_pool() -> None:
     made = plan(cluster(2, disk_gib=100), vms, policy, storage_layout="centralized")
     fix = only(made, "storage-capacity")["fix"]
     assert fix == "lower disk_gib of a from 70 to at most 49, or give it at least 121 GiB"
-    made = plan(cluster(2, disk_gib=100), vms, policy, storage_layout="distributed")
-    finding = only(made, "storage-capacity")
-    # 200 * 0.85 / 3 is 56.67
-    assert (
-        finding["fix"]
-        == "lower disk_gib of a from 70 to at most 5, or give it at least 121 GiB (raw 428 GiB at 3 replicas)"
-    )
-    assert "the distributed pool has 56.7 GiB, 121 GiB are promised" in finding["message"]
 
 
 @pytest.mark.parametrize(("threads", "memory", "passes"), [(8, 10065, True), (7, 10065, False), (8, 10064, False)])

@@ -57,8 +57,9 @@ def test_ceilings_are_the_whole_numbers_below_the_limits() -> None:
     made, _ = _ceiling({"disk_gib": 0.25, "memory_mib": 9999, "reserved": {"cpus": 1, "memory_mib": 99}}, policy)
     # 2.1 * 31 * 16 / 32 = 32.55 vCPUs; disk 1.3 * 256 = 332.8; memory in halves of a MiB: 3 * 9900
     assert made == Ceiling(32, 29700, 332, 7, 12, 3999, True)
-    _, pool = _ceiling({"disk_gib": 100}, policy, "distributed")
-    assert pool == 29013  # 102400 * 0.85 / 3 = 29013.3
+    policy["storage_capacity"] = {"replicas": 1}
+    _, pool = _ceiling({"disk_gib": 100.003}, policy, "distributed")
+    assert pool == 87042  # 102403 * 0.85 = 87042.55
 
 
 def test_rules_that_are_off_have_no_ceiling() -> None:

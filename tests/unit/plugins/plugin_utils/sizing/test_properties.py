@@ -16,8 +16,7 @@ from sizing_cases import breaks, cluster, found, host, plan, vm
 
 # Memory in few big steps and small hosts: most cases are near a limit, and exact fits happen.
 SLOW = settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-PLACEMENTS = st.sampled_from([{"placement": "spread"}, {"placement": "pack"}])
-LAYOUTS = st.sampled_from(["local", "centralized"])
+LAYOUTS = st.sampled_from(["local", "centralized", "distributed"])
 
 
 @st.composite
@@ -36,9 +35,12 @@ def hosts_of(draw: st.DrawFn, most: int = 3) -> dict[str, Any]:
             threads=draw(st.sampled_from([4, 5, 8, 10])),
             memory_mib=draw(st.sampled_from([4000, 5000, 8130, 10000])),
             disk_gib=draw(st.sampled_from([30, 100, 1000])),
-            reserved={"cpus": draw(st.integers(0, 2)), "memory_mib": draw(st.sampled_from([0, 500]))},
+            reserved={"cpus": draw(st.integers(0, 2)), "memory_mib": draw(st.sampled_from([0, 500])), "osds": 0},
             facts=facts,
         )
+        own = hosts[f"kvm{i}"]
+        if own["croft_capacity"]["memory_mib"] > 8000:
+            own["host_reserved"]["osds"] = draw(st.integers(0, 1))
     return hosts
 
 
@@ -65,7 +67,18 @@ def vms_of(draw: st.DrawFn, hosts: dict[str, Any], most: int = 5) -> list[dict[s
     return vms
 
 
-CASES = hosts_of().flatmap(lambda hosts: st.tuples(st.just(hosts), vms_of(hosts), LAYOUTS, PLACEMENTS))
+@st.composite
+def policies(draw: st.DrawFn) -> dict[str, Any]:
+    storage = {"replicas": draw(st.integers(1, 3)), "host_failures": draw(st.integers(0, 2))}
+    return {"placement": draw(st.sampled_from(["spread", "pack"])), "rules": {"storage-capacity": storage}}
+
+
+def broken_by(case: Any, where: dict[str, str | None]) -> list[str]:
+    hosts, vms, layout, policy = case
+    return breaks(hosts, vms, where, layout, storage=policy["rules"]["storage-capacity"])
+
+
+CASES = hosts_of().flatmap(lambda hosts: st.tuples(st.just(hosts), vms_of(hosts), LAYOUTS, policies()))
 
 
 @SLOW
@@ -73,7 +86,7 @@ CASES = hosts_of().flatmap(lambda hosts: st.tuples(st.just(hosts), vms_of(hosts)
 def test_admitted_means_that_the_naive_checker_finds_nothing_and_refused_that_it_does(case: Any) -> None:
     hosts, vms, layout, policy = case
     made = plan(hosts, vms, policy, storage_layout=layout)
-    broken = breaks(hosts, vms, made["placements"], layout)
+    broken = broken_by(case, made["placements"])
     assert (made["verdict"] == "refused") == bool(broken), (broken, made["findings"])
 
 
@@ -88,7 +101,7 @@ def test_refused_means_that_no_placement_passes(case: Any) -> None:
     choices = [[entry["host"]] if entry.get("host") else sorted(hosts) for entry in vms]
     for targets in product(*choices):
         where: dict[str, str | None] = dict(zip((entry["name"] for entry in vms), targets, strict=True))
-        assert breaks(hosts, vms, where, layout), where
+        assert broken_by(case, where), where
 
 
 @SLOW

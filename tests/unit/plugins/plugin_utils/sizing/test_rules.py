@@ -228,9 +228,10 @@ def test_osd_memory_counts_in_the_distributed_layout_only() -> None:
         ("local", {"limit": 1.5}, 151, False),
         ("centralized", {}, 100, True),
         ("centralized", {}, 101, False),
-        # 2 * 100 GiB raw, 3 replicas, near-full at 0.85: 56.67 GiB
-        ("distributed", {}, 56, True),
-        ("distributed", {}, 57, False),
+        # Two hosts of 100 GiB hold everything once each, near-full at 0.85; three copies find no third host.
+        ("distributed", {"replicas": 2}, 85, True),
+        ("distributed", {"replicas": 2}, 86, False),
+        ("distributed", {}, 1, False),
         ("distributed", {"replicas": 2, "near_full": 0.9}, 90, True),
         ("distributed", {"replicas": 2, "near_full": 0.9}, 91, False),
     ],
