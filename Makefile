@@ -66,7 +66,7 @@ unit: $(STAMP) ## Unit tests
 	$(BIN)/pytest
 
 # In this order: `empty` needs hosts on which nothing was built yet, and what changes much comes last.
-SCENARIOS ?= empty local centralized distributed
+SCENARIOS ?= empty local centralized
 
 .PHONY: molecule
 molecule: $(STAMP) ## The scenarios, on a lab made for them and taken away after them
