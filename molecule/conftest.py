@@ -87,6 +87,17 @@ def play(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Play:
     return run
 
 
+@pytest.fixture
+def play_here(play: Play, request: pytest.FixtureRequest) -> Play:
+    """A playbook with the variables of the test's scenario on top of the lab's inventory."""
+    overlay = request.path.parents[1] / "inventory"
+
+    def run(playbook: str, *, cmdline: str = "", **variables: Any) -> Run:
+        return play(playbook, cmdline=cmdline, inventory=(INVENTORY, overlay), **variables)
+
+    return run
+
+
 @pytest.fixture(scope="session")
 def lab_inventory() -> Mapping[str, Any]:
     """The lab's own variables, as its inventory has them."""

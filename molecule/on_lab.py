@@ -86,3 +86,17 @@ def fatal(run: Any) -> str:
     assert run.rc != 0, run.output
     events = [e["event_data"]["res"]["msg"] for e in run.events if e["event"] == "runner_on_failed"]
     return "\n".join(str(text) for text in events)
+
+
+def start_twice() -> None:
+    """Define a VM that runs on a second host, too, and see its start refused there."""
+    name, host = next(iter(where().items()))
+    other = next(peer for peer in HOSTS if peer != host)
+    xml = node(HOSTS[host], f"virsh dumpxml --inactive {name}")
+    node(HOSTS[other], "virsh define /dev/stdin", stdin=xml)
+    try:
+        said = node(HOSTS[other], f"virsh start {name}", check=False)
+        assert f"{name} runs on {host}; migrate it, or stop it there first" in said
+        assert where()[name] == host
+    finally:
+        node(HOSTS[other], f"virsh undefine {name}")

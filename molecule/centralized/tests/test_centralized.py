@@ -13,23 +13,13 @@ from typing import Any
 
 import pytest
 import yaml
-from on_lab import HOSTS, INVENTORY, KNOWN, SERVER, SSH, addresses, fatal, guest, node, where, writing
+from on_lab import HOSTS, KNOWN, SERVER, SSH, addresses, fatal, guest, node, start_twice, where, writing
 
 Play = Callable[..., Any]
 OnHosts = Callable[[str], dict[str, str]]
 
 OVERLAY = Path(__file__).resolve().parents[1] / "inventory"
 GUESTS = addresses(OVERLAY / "group_vars/all.yml")
-
-
-@pytest.fixture
-def play_here(play: Play) -> Play:
-    """A playbook with this scenario's VMs on top of the lab's inventory."""
-
-    def run(playbook: str, *, cmdline: str = "", **variables: Any) -> Any:
-        return play(playbook, cmdline=cmdline, inventory=(INVENTORY, OVERLAY), **variables)
-
-    return run
 
 
 @pytest.fixture
@@ -58,16 +48,7 @@ def test_the_export_is_for_the_hosts_alone() -> None:
 
 
 def test_a_second_start_of_the_same_disk_is_refused() -> None:
-    name, host = next(iter(where().items()))
-    other = next(peer for peer in HOSTS if peer != host)
-    xml = node(HOSTS[host], f"virsh dumpxml --inactive {name}")
-    node(HOSTS[other], "virsh define /dev/stdin", stdin=xml)
-    try:
-        said = node(HOSTS[other], f"virsh start {name}", check=False)
-        assert f"{name} runs on {host}; migrate it, or stop it there first" in said
-        assert where()[name] == host
-    finally:
-        node(HOSTS[other], f"virsh undefine {name}")
+    start_twice()
 
 
 def test_migration_keeps_what_the_guest_writes_and_changes_nothing_for_site(

@@ -8,30 +8,17 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from on_lab import HOSTS, INVENTORY, node
 
-OVERLAY = Path(__file__).resolve().parents[1] / "inventory"
-
 
 @pytest.fixture(scope="session")
 def variables() -> dict[str, Any]:
     """What the lab's inventory says of all hosts."""
     return dict(yaml.safe_load((INVENTORY / "group_vars/all.yml").read_text()))
-
-
-@pytest.fixture
-def play_here(play: Callable[..., Any]) -> Callable[..., Any]:
-    """A playbook with this scenario's variables on top of the lab's inventory."""
-
-    def run(playbook: str, *, cmdline: str = "", **variables: Any) -> Any:
-        return play(playbook, cmdline=cmdline, inventory=(INVENTORY, OVERLAY), **variables)
-
-    return run
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
-from on_lab import HOSTS, addresses, fatal, guest, node, where, writing
+from on_lab import HOSTS, addresses, fatal, guest, node, start_twice, where, writing
 
 Play = Callable[..., Any]
 Ask = Callable[..., Any]
@@ -78,16 +78,7 @@ def test_what_a_guest_gives_back_leaves_the_cluster() -> None:
 
 
 def test_a_second_start_of_the_same_disk_is_refused() -> None:
-    name, host = next(iter(where().items()))
-    other = next(peer for peer in HOSTS if peer != host)
-    xml = node(HOSTS[host], f"virsh dumpxml --inactive {name}")
-    node(HOSTS[other], "virsh define /dev/stdin", stdin=xml)
-    try:
-        said = node(HOSTS[other], f"virsh start {name}", check=False)
-        assert f"{name} runs on {host}; migrate it, or stop it there first" in said
-        assert where()[name] == host
-    finally:
-        node(HOSTS[other], f"virsh undefine {name}")
+    start_twice()
 
 
 def test_migration_keeps_what_the_guest_writes_and_changes_nothing_for_site(play_here: Play) -> None:
