@@ -9,24 +9,31 @@ from the golden image is copied when the target has that image, too. The old vol
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
 from ansible_collections.croft.infra.plugins.module_utils import disk_lease, domain_xml
 from ansible_collections.croft.infra.plugins.module_utils.domain import stored_as
-from ansible_collections.croft.infra.plugins.module_utils.libvirt_connection import DOMAIN_STATES, bindings, words
+from ansible_collections.croft.infra.plugins.module_utils.libvirt_connection import (
+    DOMAIN_STATES,
+    bindings,
+    quietly,
+    removed,
+    words,
+)
 from ansible_collections.croft.infra.plugins.module_utils.migration import GIB
 from ansible_collections.croft.infra.plugins.module_utils.open_stores import OpenStore, Stores
 
 
 @dataclass(frozen=True)
 class Disk:
-    """A disk that shall move: its target in the guest, its place, and what it needs in the other pool, in bytes."""
+    """A disk that shall move: its target in the guest, its place, and its name and need (bytes) in the other pool."""
 
     target: str
     place: str
+    name: str
     read_only: bool
     need: int
     clash: bool
@@ -93,12 +100,12 @@ class DiskMover:
         here = frozenset(store.pool.listVolumes()) if store.pool is not None and store.pool.isActive() else frozenset()
         disks = []
         for target, place, read_only in about.disks:
-            name, _format = stored_as(PurePosixPath(place).name, "raw", store.type)
-            if place == store.location(name):
+            there, _format = stored_as(PurePosixPath(place).name, "raw", store.type)
+            if place == store.location(there):
                 continue
             found = self.stores.volume_at(place)
             need = 0 if found is None else int(found.info()[2])
-            disks.append(Disk(target, place, read_only, need, name in here))
+            disks.append(Disk(target, place, there, read_only, need, there in here))
         return Seen(DOMAIN_STATES.get(domain.state(0)[0], "stopped"), about.managed, tuple(disks))
 
     def move(self, name: str, seen: Seen, store: OpenStore) -> dict[str, Any]:
@@ -106,7 +113,7 @@ class DiskMover:
         domain = self.conn.lookupByName(name)
         moved: list[dict[str, Any]] = []
         try:
-            refusal = self._lease(domain, store, take=True)
+            refusal = self._take_lease(domain, store)
         except disk_lease.LeaseError as error:
             refusal = f"its lease in the pool cannot be reached: {error}"
         if refusal is not None:
@@ -118,25 +125,25 @@ class DiskMover:
             try:
                 self._copy(domain, disk, old, store, made)
             except (self.lv.libvirtError, TimeoutError) as error:
-                left = self._delete(made)
+                left = removed(made)
                 return {
                     "name": name,
                     "state": "failed",
                     "reason": f"{disk.target}: {words(error)}{left}",
                     "disks": moved,
                 }
-            left = self._delete([old])
+            left = removed([old])
             moved.append(
                 {
                     "disk": disk.target,
                     "from": disk.place,
-                    "to": store.location(stored_as(PurePosixPath(disk.place).name, "raw", store.type)[0]),
+                    "to": store.location(disk.name),
                     "seconds": round(time.monotonic() - started, 1),
                     **({"remark": left.lstrip("; ")} if left else {}),
                 }
             )
         try:
-            self._lease(domain, store, take=False)
+            self._give_leases_back(domain)
         except disk_lease.LeaseError as error:
             # It is found out when the VM is started next.
             return {
@@ -151,24 +158,24 @@ class DiskMover:
         lv = self.lv
         xml = old.XMLDesc(0)
         about, parent = domain_xml.read_volume(xml), domain_xml.backing_path(xml)
-        name, fmt = stored_as(old.name(), about.format, store.type)
+        _name, fmt = stored_as(old.name(), about.format, store.type)
         image = None
         # Only a file names what it is a clone of; what is no file gets the whole content.
         if fmt == "qcow2" and parent is not None and PurePosixPath(parent).name in store.pool.listVolumes():
             found = store.pool.storageVolLookupByName(PurePosixPath(parent).name)
             image = store.backing(domain_xml.read_volume(found.XMLDesc(0)))
         size = domain.blockInfo(disk.target)[0]
-        new = store.pool.createXML(domain_xml.volume_xml(name, size, fmt, image, owner=store.owner), 0)
+        new = store.pool.createXML(domain_xml.volume_xml(disk.name, size, fmt, image, owner=store.owner), 0)
         made.append(new)
         # A mirror does not outlive the guest's process: one that dies meanwhile starts again on the old disk.
         flags = lv.VIR_DOMAIN_BLOCK_COPY_REUSE_EXT | lv.VIR_DOMAIN_BLOCK_COPY_TRANSIENT_JOB
         flags |= lv.VIR_DOMAIN_BLOCK_COPY_SHALLOW if image is not None else 0
-        domain.blockCopy(disk.target, domain_xml.disk_xml(store.disk(name), disk.target), {}, flags)
+        domain.blockCopy(disk.target, domain_xml.disk_xml(store.disk(disk.name), disk.target), {}, flags)
         try:
             self._wait(domain, disk)
             domain.blockJobAbort(disk.target, lv.VIR_DOMAIN_BLOCK_JOB_ABORT_PIVOT)
         except (lv.libvirtError, TimeoutError):
-            self._quietly(lambda: domain.blockJobAbort(disk.target, 0))
+            quietly(lambda: domain.blockJobAbort(disk.target, 0))
             raise
 
     def _wait(self, domain: Any, disk: Disk) -> None:
@@ -186,42 +193,26 @@ class DiskMover:
         """Whether libvirt says of the mirror that it is ready for the switch."""
         return domain_xml.mirror_ready(domain.XMLDesc(0), target)
 
-    def _lease(self, domain: Any, store: OpenStore, *, take: bool) -> str | None:
-        """Take the lease of a disk that QEMU will open itself; give one back that is needed no more."""
+    def _take_lease(self, domain: Any, store: OpenStore) -> str | None:
+        """Take the lease of a disk that QEMU will open itself; returns why not."""
+        hook = disk_lease.load(self.lv)
+        if hook is None or store.source is None:
+            return None
+        place = disk_lease.Place(store.source.protocol, store.source.host, store.source.directory.rstrip("/"))
+        if place not in hook.pools or place in disk_lease.places(domain.XMLDesc(0)):
+            return None
+        with hook.leases([place], domain.UUIDString()) as leases:
+            return disk_lease.claim(self.lv, leases[0], hook.me, domain.name(), incoming=False)
+
+    def _give_leases_back(self, domain: Any) -> None:
+        """Give back those that are needed no more."""
         hook = disk_lease.load(self.lv)
         if hook is None:
-            return None
-        xml = domain.XMLDesc(0)
-        uuid = domain.UUIDString()
-        now = set(disk_lease.places(xml))
-        if take and store.source is not None:
-            place = disk_lease.Place(store.source.protocol, store.source.host, store.source.directory.rstrip("/"))
-            if place in now or place not in hook.pools:
-                return None
-            with hook.leases([place], uuid) as leases:
-                return disk_lease.claim(self.lv, leases[0], hook.me, domain.name(), incoming=False)
-        if not take:
-            gone = [place for place in hook.pools if place not in now]
-            with hook.leases(gone, uuid) as leases:
-                for lease in leases:
-                    disk_lease.release(lease, hook.me)
-        return None
-
-    def _delete(self, volumes: Sequence[Any]) -> str:
-        left = ""
-        for volume in volumes:
-            try:
-                if volume is not None:
-                    volume.delete(0)
-            except self.lv.libvirtError as error:
-                left += f"; the volume {volume.path()} could not be removed: {words(error)}"
-        return left
-
-    def _quietly(self, call: Callable[[], Any]) -> None:
-        try:
-            call()
-        except self.lv.libvirtError:
             return
+        now = disk_lease.places(domain.XMLDesc(0))
+        with hook.leases([place for place in hook.pools if place not in now], domain.UUIDString()) as leases:
+            for lease in leases:
+                disk_lease.release(lease, hook.me)
 
 
 def free_bytes(stores: Iterable[tuple[str, OpenStore]]) -> dict[str, int | None]:

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from types import ModuleType
@@ -64,6 +64,31 @@ def connection(uri: str = DEFAULT_URI) -> Iterator[Any]:
         raise LibvirtFailedError(f"libvirt failed: {words(error)}") from error
     finally:
         opened.close()
+
+
+def uri_of(address: str) -> str:
+    """The libvirt of another machine of the deployment, over TLS."""
+    return f"qemu+tls://{address}/system"
+
+
+def removed(volumes: Iterable[Any]) -> str:
+    """Delete volumes, None among them; what could not be deleted, as the end of a sentence, else the empty string."""
+    left = ""
+    for volume in volumes:
+        try:
+            if volume is not None:
+                volume.delete(0)
+        except bindings().libvirtError as error:
+            left += f"; the volume {volume.path()} could not be removed: {words(error)}"
+    return left
+
+
+def quietly(call: Callable[[], Any]) -> None:
+    """Call what may come too late, since what it speaks of ended a moment ago."""
+    try:
+        call()
+    except bindings().libvirtError:
+        return
 
 
 def words(error: Exception) -> str:

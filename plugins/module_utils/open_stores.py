@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from functools import cached_property
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -108,20 +109,20 @@ class Stores:
                 return None
         found = self.main.volume_at(location)
         if found is None and location.startswith("rbd:"):
-            return self._rbd_volume(location)
+            volumes = (pool.volume_at(location) for pool in self._image_pools)
+            return next((volume for volume in volumes if volume is not None), None)
         for other in self._others:
             if found is None and other.source is not None and location.startswith(other.source.location("")):
                 found = self.open(other).volume_at(location)
         return found
 
-    def _rbd_volume(self, location: str) -> Any:
-        """The image at a URL, in whichever pool of the host it is."""
-        for pool in self.conn.listAllStoragePools(0):
-            if domain_xml.read_pool(pool.XMLDesc(0))[0] == RBD_POOL and pool.isActive():
-                found = OpenStore(self.conn, Store(pool.name())).volume_at(location)
-                if found is not None:
-                    return found
-        return None
+    @cached_property
+    def _image_pools(self) -> list[OpenStore]:
+        """The host's pools of RBD images."""
+        pools = [
+            OpenStore(self.conn, Store(pool.name())) for pool in self.conn.listAllStoragePools(0) if pool.isActive()
+        ]
+        return [pool for pool in pools if pool.type == RBD_POOL]
 
     def open(self, store: Store) -> OpenStore:
         """A store, opened at its first use."""

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.croft.infra.plugins.module_utils.libvirt_connection import DEFAULT_URI
+from ansible_collections.croft.infra.plugins.module_utils.libvirt_connection import DEFAULT_URI, uri_of
 
 # The user that QEMU runs as on Debian (libvirt-qemu); the server makes everybody who comes over NFS this one.
 NFS_OWNER = 64055
@@ -83,7 +83,7 @@ def stores(
             # 0 is an owner, too.
             owner = NFS_OWNER if entry.get("owner") is None else int(entry["owner"])
             source = Source("nfs", server, str(entry["path"]), owner)
-            remote.append(Store(str(entry["name"]), f"qemu+tls://{server}/system", source))
+            remote.append(Store(str(entry["name"]), uri_of(server), source))
     return next((one for one in remote if one.pool == pool), Store(pool, uri)), remote
 
 

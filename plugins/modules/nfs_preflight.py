@@ -72,6 +72,7 @@ from ansible_collections.croft.infra.plugins.module_utils.libvirt_connection imp
     LibvirtFailedError,
     LibvirtMissingError,
     connection,
+    uri_of,
 )
 from ansible_collections.croft.infra.plugins.module_utils.store import client, has_nfs
 
@@ -136,7 +137,7 @@ def try_qemu(module: AnsibleModule, pool: dict[str, Any]) -> nfs.Looked:
 def ask_libvirt(pool: dict[str, Any]) -> nfs.Looked:
     """Whether the server's libvirt, which makes the volumes, answers, and what is left in its pool."""
     try:
-        with connection(f"qemu+tls://{pool['server']}/system") as conn:
+        with connection(uri_of(pool["server"])) as conn:
             there = conn.storagePoolLookupByName(pool["name"])
             return nfs.Looked(free_gib=round(there.info()[3] / 1024**3, 2))
     except (LibvirtMissingError, LibvirtFailedError) as error:
