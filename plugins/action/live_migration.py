@@ -16,7 +16,7 @@ from ansible_collections.croft.infra.plugins.module_utils.migration import sente
 from ansible_collections.croft.infra.plugins.module_utils.migration_arguments import ARGUMENTS
 
 # Seconds between two tellings. The host waits, which costs it less than to be asked often, and its end is seen at once.
-PAUSE = 4
+PAUSE = 10
 # Beyond the time-outs of all migrations one after the other, for what comes before and after them.
 MARGIN = 120
 

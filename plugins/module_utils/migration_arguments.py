@@ -17,6 +17,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     },
     "copy_disks": {"type": "bool", "default": False},
     "parallel": {"type": "int", "default": 2},
+    "connections": {"type": "int", "default": 2},
     "bandwidth_mib": {"type": "int", "default": 0},
     "downtime_ms": {"type": "int", "default": 0},
     "mode": {"type": "str", "choices": list(MODES), "default": "precopy"},

@@ -19,11 +19,15 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from ansible_collections.croft.infra.plugins.module_utils import domain_xml, migration
+from ansible_collections.croft.infra.plugins.module_utils.domain import volume_format
 from ansible_collections.croft.infra.plugins.module_utils.libvirt_connection import (
     DOMAIN_STATES,
     LibvirtFailedError,
     bindings,
     connection,
+    quietly,
+    removed,
+    uri_of,
     words,
 )
 from ansible_collections.croft.infra.plugins.module_utils.migration import DiskSeen, Move, Seen
@@ -35,12 +39,16 @@ _CHUNK = 1 << 20
 
 @dataclass(frozen=True)
 class Limits:
-    """How migrations may behave: MiB/s (None: no limit), milliseconds, seconds, and a word of migration.MODES."""
+    """How migrations may behave: MiB/s (None: no limit), milliseconds, seconds, and a word of migration.MODES.
+
+    ``connections`` carry one VM's memory.
+    """
 
     bandwidth_mib: int | None = None
     downtime_ms: int | None = None
     timeout: int = 600
     mode: str = "precopy"
+    connections: int = 1
 
 
 class Migrator:
@@ -180,13 +188,13 @@ class Migrator:
                     self._make_disk(disk, seen, target, made, increment=increment)
             self._migrate(domain, move, local, increment=increment)
         except self.lv.libvirtError as error:
-            left = self._remove(made)
+            left = removed(made)
             return {**about, "state": "failed", "reason": words(error) + left}
         there = target.lookupByName(move.name)
         # libvirt takes the definition along, and not that it starts with the host.
         there.setAutostart(autostart)
         result = {**about, "state": "done", **migration.outcome(there.jobStats(self.lv.VIR_DOMAIN_JOB_STATS_COMPLETED))}
-        left = self._remove([self._volume(disk.place) for disk in local])
+        left = removed([self._volume(disk.place) for disk in local])
         return {**result, "remark": left.lstrip("; ")} if left else result
 
     def _make_disk(self, disk: DiskSeen, seen: Seen, target: Any, made: list[Any], *, increment: bool) -> None:
@@ -201,10 +209,8 @@ class Migrator:
             image = domain_xml.read_volume(pool.storageVolLookupByName(name).XMLDesc(0))
         if disk.on_target:
             pool.storageVolLookupByName(here.name()).delete(0)
-        block = domain_xml.read_pool(pool.XMLDesc(0))[0] == "logical"
-        made.append(
-            pool.createXML(domain_xml.volume_xml(here.name(), about.bytes, None if block else about.format, image), 0)
-        )
+        fmt = volume_format(domain_xml.read_pool(pool.XMLDesc(0))[0], about.format)
+        made.append(pool.createXML(domain_xml.volume_xml(here.name(), about.bytes, fmt, image), 0))
         if disk.read_only:
             copy(here, made[-1])
 
@@ -223,6 +229,10 @@ class Migrator:
             "auto_converge": lv.VIR_MIGRATE_AUTO_CONVERGE,
             "post_copy": lv.VIR_MIGRATE_POSTCOPY,
         }.get(limits.mode, 0)
+        # QEMU below 10.1 refuses them together with post-copy.
+        if limits.connections > 1 and limits.mode != "post_copy":
+            flags |= lv.VIR_MIGRATE_PARALLEL
+            parameters[lv.VIR_MIGRATE_PARAM_PARALLEL_CONNECTIONS] = limits.connections
         if limits.downtime_ms:
             domain.migrateSetMaxDowntime(limits.downtime_ms)
         over = threading.Event()
@@ -244,7 +254,7 @@ class Migrator:
             if self.limits.mode == "post_copy" and not switched:
                 switched = self._switch(domain)
         if not over.is_set() and not switched:
-            self._quietly(domain.abortJob)
+            quietly(domain.abortJob)
 
     def _switch(self, domain: Any) -> bool:
         try:
@@ -254,28 +264,6 @@ class Migrator:
         except self.lv.libvirtError:
             return False
         return True
-
-    def _quietly(self, call: Callable[[], Any]) -> None:
-        """What may come too late, since the migration ended a moment ago."""
-        try:
-            call()
-        except self.lv.libvirtError:
-            return
-
-    def _remove(self, volumes: Sequence[Any]) -> str:
-        """Delete volumes; returns what could not be deleted."""
-        left = ""
-        for volume in volumes:
-            try:
-                if volume is not None:
-                    volume.delete(0)
-            except self.lv.libvirtError as error:
-                left += f"; the volume {volume.path()} could not be removed: {words(error)}"
-        return left
-
-
-def uri_of(address: str) -> str:
-    return f"qemu+tls://{address}/system"
 
 
 def networks_of(xml: str) -> list[str]:

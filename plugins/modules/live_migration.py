@@ -40,6 +40,12 @@ options:
     description: How many move at once.
     type: int
     default: 2
+  connections:
+    description:
+      - How many connections carry one VM's memory. One thread encrypts and sends on each, so that two are quicker, and
+        cost less, than one. With O(mode=post_copy) it is always one.
+    type: int
+    default: 2
   bandwidth_mib:
     description: The most that one migration sends, in MiB/s; no limit with 0.
     type: int
@@ -138,7 +144,13 @@ def main() -> None:
         argument_spec={**ARGUMENTS, "uri": {"type": "str", "default": DEFAULT_URI}}, supports_check_mode=True
     )
     given = module.params
-    limits = Limits(given["bandwidth_mib"] or None, given["downtime_ms"] or None, given["timeout"], given["mode"])
+    limits = Limits(
+        given["bandwidth_mib"] or None,
+        given["downtime_ms"] or None,
+        given["timeout"],
+        given["mode"],
+        given["connections"],
+    )
     try:
         with connection(given["uri"]) as conn, ExitStack() as stack:
             run(module, Migrator(conn, limits, stack))

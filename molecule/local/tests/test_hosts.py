@@ -25,6 +25,11 @@ def test_the_guests_bridge_has_its_port_and_no_address(host: Host) -> None:
     assert not [address for address in host.interface("br-vms").addresses if "." in address]
 
 
+def test_the_bridge_answers_for_no_address_of_the_host(host: Host) -> None:
+    (bridge,) = json.loads(host.check_output("ip -json link show br-vms"))
+    assert "NOARP" in bridge["flags"]
+
+
 def test_the_guests_network_is_the_bridge(host: Host) -> None:
     info = host.check_output("virsh net-info vms")
     for line in ("Active:         yes", "Autostart:      yes", "Bridge:         br-vms"):
