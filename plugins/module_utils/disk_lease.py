@@ -10,9 +10,10 @@ object. It is made for one of two that ask at the same moment. A holder that ans
 more; one that does not answer keeps it, since it may still be writing, until somebody who knows better (an
 administrator, after fencing) deletes the lease. During a live migration both hosts are holders.
 
-Installed as /etc/libvirt/hooks/qemu.d/croft-disk-lease; it uses nothing but the standard library, libvirt's bindings
-and, for Ceph, librados'. libvirt hands over the VM's name and the moment as arguments and its XML on the standard
-input, and refuses to start the VM when the script fails.
+Installed as /usr/lib/croft/disk-lease, and called by /etc/libvirt/hooks/qemu.d/croft-disk-lease at the moments that
+matter. It uses nothing but the standard library, libvirt's bindings and, for Ceph, librados'. libvirt hands over the
+VM's name and the moment as arguments and its XML on the standard input, and refuses to start the VM when the script
+fails.
 """
 
 from __future__ import annotations
@@ -304,16 +305,15 @@ class Hook:
             coming.write_text(str(time.monotonic()))
         elif (operation, moment) == ("prepare", "begin"):
             with self.leases(held, uuid) as leases:
+                # It is good for one start only.
                 incoming = expected(coming)
+                coming.unlink(missing_ok=True)
                 refusals = (claim(self.lv, lease, self.me, vm, incoming=incoming) for lease in leases)
                 refusal = next(filter(None, refusals), None)
         elif (operation, moment) == ("release", "end"):
             with self.leases(held, uuid) as leases:
                 for lease in leases:
                     release(lease, self.me)
-        # libvirt does not call `release` for a start that its hook refused.
-        if refusal or (operation, moment) in (("started", "begin"), ("release", "end")):
-            coming.unlink(missing_ok=True)
         return refusal
 
     @contextmanager
