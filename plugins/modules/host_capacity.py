@@ -97,8 +97,6 @@ libvirt:
   sample: {available: true, version: 11.3.0, reason: null}
 """
 
-import json
-from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -109,10 +107,9 @@ from ansible_collections.croft.infra.plugins.module_utils.libvirt_connection imp
     LibvirtFailedError,
     LibvirtMissingError,
 )
+from ansible_collections.croft.infra.plugins.module_utils.maintenance import read_maintenance
 from ansible_collections.croft.infra.plugins.module_utils.open_stores import opened
 from ansible_collections.croft.infra.plugins.module_utils.store import NFS_POOLS, Store, host_stores
-
-MAINTENANCE = Path("/etc/croft/maintenance.json")
 
 
 def read_libvirt(uri: str, main: Store, others: list[Store]) -> dict[str, Any]:
@@ -128,17 +125,6 @@ def read_libvirt(uri: str, main: Store, others: list[Store]) -> dict[str, Any]:
     except (LibvirtMissingError, LibvirtFailedError) as error:
         about = {"available": False, "version": None, "reason": str(error)}
         return {"pools": [], "virtual_machines": [], "libvirt": about, "size": None}
-
-
-def read_maintenance() -> dict[str, Any] | None:
-    """What playbooks/drain.yml left on the host; None when it takes VMs."""
-    try:
-        about = json.loads(MAINTENANCE.read_text())
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError):
-        return {"reason": f"{MAINTENANCE} cannot be read"}
-    return {"reason": str(about.get("reason", "")) if isinstance(about, dict) else ""}
 
 
 def main() -> None:

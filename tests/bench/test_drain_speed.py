@@ -22,6 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
 STATE = Path("/var/lib/croft-lab")
 HOSTS = {"kvm1": "10.99.0.11", "kvm2": "10.99.0.12", "kvm3": "10.99.0.13"}
+SERVER = "10.99.0.14"
 ENVIRONMENT = {
     **os.environ,
     "PATH": f"{BIN}:{os.environ['PATH']}",
@@ -29,10 +30,10 @@ ENVIRONMENT = {
 }
 
 
-def node(host: str, command: str) -> str:
+def node(address: str, command: str) -> str:
     known = f"-oUserKnownHostsFile={STATE}/known_hosts"
     ssh = ["ssh", "-i", str(STATE / "ssh/id_ed25519"), "-oBatchMode=yes", "-oLogLevel=ERROR", known]
-    return subprocess.run([*ssh, f"root@{HOSTS[host]}", command], capture_output=True, text=True, check=True).stdout
+    return subprocess.run([*ssh, f"root@{address}", command], capture_output=True, text=True, check=True).stdout
 
 
 def playbook(*names: str, **variables: Any) -> tuple[float, str]:
@@ -55,29 +56,28 @@ def machines(count: int, pins: Sequence[str | None]) -> list[dict[str, Any]]:
     return entries
 
 
-def server(command: str) -> str:
-    known = f"-oUserKnownHostsFile={STATE}/known_hosts"
-    ssh = ["ssh", "-i", str(STATE / "ssh/id_ed25519"), "-oBatchMode=yes", "-oLogLevel=ERROR", known]
-    return subprocess.run([*ssh, "root@10.99.0.14", command], check=True, capture_output=True, text=True).stdout
-
-
 def remove_all() -> None:
-    for host in HOSTS:
-        node(host, "for vm in $(virsh list --all --name); do virsh destroy $vm || true; virsh undefine $vm; done 2>&1")
-    server("rm -f /srv/croft/bench* /srv/croft/*.lease; virsh pool-refresh shared")
+    for address in HOSTS.values():
+        node(
+            address, "for vm in $(virsh list --all --name); do virsh destroy $vm || true; virsh undefine $vm; done 2>&1"
+        )
+    node(SERVER, "rm -f /srv/croft/bench* /srv/croft/*.lease; virsh pool-refresh shared")
 
 
 @pytest.fixture(scope="module")
 def lab() -> None:
     playbook("playbooks/lab.yml")
     playbook("site.yml", virtual_machines=[])
+    playbook("playbooks/undrain.yml", drain_host="kvm1")
     remove_all()
 
 
 def cpu_seconds(host: str) -> float:
     """CPU time of all guests of a host so far."""
     times = [
-        line.partition("=")[2] for line in node(host, "virsh domstats --cpu-total").splitlines() if "cpu.time" in line
+        line.partition("=")[2]
+        for line in node(HOSTS[host], "virsh domstats --cpu-total").splitlines()
+        if "cpu.time" in line
     ]
     return sum(map(int, times)) / 1e9
 
@@ -99,7 +99,7 @@ def loop_of_virsh(names: Sequence[str]) -> float:
         for name, target in zip(names, ["kvm2", "kvm3"] * 4, strict=True)
     )
     began = time.monotonic()
-    node("kvm1", moves)
+    node(HOSTS["kvm1"], moves)
     return time.monotonic() - began
 
 
@@ -121,7 +121,7 @@ def test_a_host_of_eight_vms_is_emptied() -> None:
         drains.append(drain)
         downtimes = [line for line in said.splitlines() if "down for" in line]
         assert len(downtimes) == 8
-        assert not node("kvm1", "virsh list --name").split()
+        assert not node(HOSTS["kvm1"], "virsh list --name").split()
         print("\n" + "\n".join(downtimes))
         playbook("playbooks/undrain.yml", drain_host="kvm1")
         playbook("playbooks/migrate.yml", virtual_machines=free, migrate=back)
@@ -145,7 +145,7 @@ def test_twenty_linked_clones_beside_full_copies() -> None:
             virtual_machines_ready_timeout=900,
         )
         taken[clone] = seconds
-        used[clone] = sum(int(line.split()[0]) for line in server("du -m /srv/croft/bench*.qcow2").splitlines())
+        used[clone] = sum(int(line.split()[0]) for line in node(SERVER, "du -m /srv/croft/bench*.qcow2").splitlines())
         remove_all()
     print(f"\n20 VMs on NFS until all guests are up: linked {taken['linked']:.0f} s, full {taken['full']:.0f} s")
     print(f"ratio {taken['linked'] / taken['full']:.2f}; MiB on the server: {used['linked']} and {used['full']}")

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from ansible_collections.croft.infra.plugins.module_utils import domain_xml
+from ansible_collections.croft.infra.plugins.module_utils import domain_xml, maintenance
 from ansible_collections.croft.infra.plugins.module_utils import libvirt_connection as connecting
 from ansible_collections.croft.infra.plugins.module_utils.store import Source, Store
 from ansible_collections.croft.infra.plugins.modules import host_capacity, virtual_machines
@@ -69,33 +69,10 @@ def test_a_daemon_that_does_not_answer_is_no_failure(run_module: RunModule) -> N
     assert found["libvirt"]["reason"].startswith("no connection to test:///no/such/file.xml: ")
 
 
-@pytest.mark.parametrize(
-    ("text", "maintenance"),
-    [
-        (None, None),
-        ('{"reason": "new memory"}', {"reason": "new memory"}),
-        ('{"reason": 7, "since": "x"}', {"reason": "7"}),
-        ("{}", {"reason": ""}),
-        ("[]", {"reason": ""}),
-        ("{", {"reason": "{path} cannot be read"}),
-    ],
-)
-def test_a_host_in_maintenance_says_so(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Any, text: str | None, maintenance: Any
-) -> None:
-    path = tmp_path / "maintenance.json"
-    if text is not None:
-        path.write_text(text)
-    monkeypatch.setattr(host_capacity, "MAINTENANCE", path)
-    if maintenance:
-        maintenance = {"reason": maintenance["reason"].replace("{path}", str(path))}
-    assert host_capacity.read_maintenance() == maintenance
-
-
 def test_the_maintenance_is_among_the_facts(
     conn: Any, run_module: RunModule, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
 ) -> None:
-    monkeypatch.setattr(host_capacity, "MAINTENANCE", tmp_path / "maintenance.json")
+    monkeypatch.setattr(maintenance, "MARK", tmp_path / "maintenance.json")
     given = {"pool": POOL, "uri": URI}
     assert run_module(host_capacity, given)["maintenance"] is None
     (tmp_path / "maintenance.json").write_text('{"reason": "new memory"}')
