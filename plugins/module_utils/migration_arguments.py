@@ -22,4 +22,5 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "downtime_ms": {"type": "int", "default": 0},
     "mode": {"type": "str", "choices": list(MODES), "default": "precopy"},
     "timeout": {"type": "int", "default": 600},
+    "maintenance": {"type": "str"},
 }

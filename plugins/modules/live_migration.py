@@ -66,6 +66,11 @@ options:
     description: Seconds after which a migration is given up; the VM stays where it was.
     type: int
     default: 600
+  maintenance:
+    description:
+      - Why this host takes nothing new from now on. When nothing speaks against the moves the host is marked before the
+        first of them, as M(croft.infra.host_maintenance) does; when something does, it is not marked.
+    type: str
   uri:
     description: The libvirt connection.
     type: str
@@ -102,7 +107,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.croft.infra.plugins.module_utils import migration
+from ansible_collections.croft.infra.plugins.module_utils import maintenance, migration
 from ansible_collections.croft.infra.plugins.module_utils.libvirt_connection import (
     DEFAULT_URI,
     LibvirtFailedError,
@@ -128,6 +133,11 @@ def run(module: AnsibleModule, migrator: Migrator) -> None:
         module.fail_json(msg="\n".join(["Nothing was moved:", *problems]), problems=problems)
     if module.check_mode:
         module.exit_json(changed=bool(moves), migrations=[])
+    if given["maintenance"] is not None:
+        try:
+            maintenance.write_maintenance({"reason": given["maintenance"]})
+        except OSError as error:
+            module.fail_json(msg=f"Nothing was moved: the host cannot be marked: {error}")
     done = migrator.carry_out(moves, seen, given["parallel"])
     result: dict[str, Any] = {"changed": any(one["state"] == "done" for one in done), "migrations": done}
     for one in done:

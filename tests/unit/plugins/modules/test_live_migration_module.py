@@ -5,9 +5,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.croft.infra.plugins.module_utils import maintenance
 from ansible_collections.croft.infra.plugins.module_utils.migration import Seen
 from ansible_collections.croft.infra.plugins.modules import live_migration
 
@@ -122,3 +124,38 @@ def test_without_libvirt_it_says_so(hands: Hands, run_module: RunModule) -> None
     assert found["failed"]
     assert found["msg"].startswith("no connection to")
     assert found["msg"].endswith("; look at what runs where before you go on")
+
+
+@pytest.fixture
+def mark(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    path = tmp_path / "croft/maintenance.json"
+    monkeypatch.setattr(maintenance, "MARK", path)
+    return path
+
+
+@pytest.mark.usefixtures("conn", "mark")
+@pytest.mark.parametrize(
+    ("given", "seen", "about"),
+    [
+        ({"maintenance": "fans"}, Seen("running"), {"reason": "fans"}),
+        ({"maintenance": "fans"}, Seen(), None),
+        ({}, Seen("running"), None),
+    ],
+)
+def test_a_host_that_is_emptied_is_marked_when_nothing_speaks_against_the_moves(
+    hands: Hands, run_module: RunModule, given: dict[str, Any], seen: Seen, about: Any
+) -> None:
+    hands.seen = {"web1": seen}
+    run_module(live_migration, {"moves": [WEB1], "uri": URI, **given}, check=True)
+    assert maintenance.read_maintenance() is None
+    run_module(live_migration, {"moves": [WEB1], "uri": URI, **given})
+    assert maintenance.read_maintenance() == about
+
+
+def test_nothing_moves_off_a_host_that_cannot_be_marked(
+    conn: Any, hands: Hands, run_module: RunModule, mark: Path
+) -> None:
+    mark.parent.write_text("no directory")
+    found = run_module(live_migration, {"moves": [WEB1], "uri": URI, "maintenance": "fans"})
+    assert found["msg"].startswith("Nothing was moved: the host cannot be marked: ")
+    assert hands.carried == []
