@@ -51,6 +51,8 @@ STATE = Path("/run/croft/guest_health.json")
 CLEAR = Path("/run/croft/guest_health.clear")
 
 _AGENT_PORT = "devices/channel/target[@name='org.qemu.guest_agent.0']"
+# VIR_ERR_AGENT_UNRESPONSIVE, _UNSYNCED and _COMMAND_TIMEOUT; older bindings lack the last name.
+_NO_ANSWER = (86, 97, 112)
 _AGENTS_AT_ONCE = 16
 _STORAGE_SECONDS = 10
 _RECONNECT_SECONDS = 5
@@ -125,7 +127,7 @@ def ask_agent(domain: Any, seconds: int) -> str:
     try:
         bindings("libvirt_qemu").qemuAgentCommand(domain, '{"execute": "guest-ping"}', seconds, 0)
     except lv.libvirtError as error:
-        if error.get_error_code() not in (lv.VIR_ERR_AGENT_UNRESPONSIVE, lv.VIR_ERR_AGENT_COMMAND_TIMEOUT):
+        if error.get_error_code() not in _NO_ANSWER:
             return "busy"
     else:
         return "answers"

@@ -11,8 +11,8 @@ short_description: See how the VMs of a host are, and whether their storage answ
 version_added: "0.1.0"
 author: [the croft contributors (@croft)]
 description:
-  - Asks every running guest's agent, reads errors of disks and why a VM is paused, asks each NFS server, and reads which
-    guests role guest_health gave up.
+  - Asks every running guest's agent, reads errors of disks and why a VM is paused, asks each NFS server, and reads
+    which guests role guest_health gave up.
   - Changes nothing and finds nothing wrong by itself; C(playbooks/verify.yml) judges.
 options:
   nfs_pools:
