@@ -72,7 +72,7 @@ class Memory:
     ``since``: when it was booted, as far as is known. ``armed``: its agent has answered since then. ``answered_at``:
     when it last did, or when watching began anew. ``spoke_at``: when it last did. ``moved_at``: when its disks or
     network last did something, by ``moved``. ``sent``: (time, bytes) of the last ``Policy.quiet`` seconds. ``share``:
-    its CPU time per second.
+    its CPU time per second. ``crashed``: its kernel panicked, though by now it may be paused.
     """
 
     run: int
@@ -90,6 +90,7 @@ class Memory:
     sent: tuple[tuple[float, int], ...] = ()
     resets: tuple[float, ...] = ()
     gave_up: str | None = None
+    crashed: bool = False
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -131,7 +132,8 @@ def observe(memory: Memory | None, seen: Seen, policy: Policy) -> Memory:
     elif seen.agent == "closed":
         # Whoever closed it was alive; there is no answer to wait for.
         memory = replace(memory, answered_at=seen.at)
-    return replace(memory, at=seen.at, block=seen.block, cpu=seen.cpu)
+    crashed = seen.state == "crashed" or (memory.crashed and seen.state == "paused")
+    return replace(memory, at=seen.at, block=seen.block, cpu=seen.cpu, crashed=crashed)
 
 
 def _anew(seen: Seen, *, resets: tuple[float, ...], gave_up: str | None) -> Memory:
@@ -168,7 +170,7 @@ def was_reset(memory: Memory, at: float) -> Memory:
     """The memory after the guest was reset."""
     return replace(
         memory, since=at, answered_at=at, moved_at=at, moved="boot", armed=False, fired_at=None, sent=(),
-        resets=(*memory.resets, at),
+        crashed=False, resets=(*memory.resets, at),
     )  # fmt: skip
 
 
@@ -197,7 +199,7 @@ def decide(
     """
     if memory.gave_up is not None:
         return memory, Decision(GIVE_UP, memory.gave_up)
-    if seen.state == "crashed":
+    if memory.crashed:
         return _act(memory, "its kernel panicked", policy)
     signs = "" if _booting(memory, seen, policy) or seen.state != "running" else _signs(memory, seen, asked, policy)
     if not signs:

@@ -252,9 +252,12 @@ class Watch:
             after, decision = decide(memory, seen, asked, self.policy, self.forbids(domain))
         if decision.verdict == RESET:
             domain.reset(0)
-            if seen.state == "crashed":
+            if seen.state != "running":
                 domain.resume()
             after = was_reset(after, seen.at)
+        elif decision.verdict == GIVE_UP and seen.state == "crashed":
+            # A cluster takes the state "crashed" for an error, and would stop and start it.
+            domain.suspend()
         self._tell(uuid, name, decision)
         self.memories[uuid], self.names[uuid] = after, name
         self._react(domain, uuid, run, spent(after, self.policy))
