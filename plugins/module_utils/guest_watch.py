@@ -321,8 +321,8 @@ class Watch:
 
 
 def _counters(stats: Mapping[str, Any]) -> dict[str, int]:
-    """block, sent and cpu; empty when libvirt does not tell."""
-    if "cpu.time" not in stats:
+    """block, sent and cpu; empty when libvirt cannot ask QEMU now. It knows the CPU time only of VMs in a cgroup."""
+    if stats.get("block.count", 0) and "block.0.rd.reqs" not in stats:
         return {}
     block = sum(
         stats.get(f"block.{index}.{kind}.reqs", 0)
@@ -330,7 +330,7 @@ def _counters(stats: Mapping[str, Any]) -> dict[str, int]:
         for kind in ("rd", "wr", "fl")
     )
     sent = sum(stats.get(f"net.{index}.tx.bytes", 0) for index in range(stats.get("net.count", 0)))
-    return {"block": block, "sent": sent, "cpu": stats["cpu.time"]}
+    return {"block": block, "sent": sent, "cpu": stats.get("cpu.time", 0)}
 
 
 def read_state() -> dict[str, Any]:

@@ -34,7 +34,8 @@ class Guest:
 
     def __init__(self, name: str = "web1") -> None:
         self.label, self.state, self.on_crash, self.agent, self.job = name, 1, "restart", "connected", 0
-        self.writes, self.errors, self.done = 5, {}, []  # type: int, dict[str, int], list[str]
+        self.errors: dict[str, int] = {}
+        self.done: list[str] = []
         self.answer = "answers"
 
     def name(self) -> str:
@@ -81,7 +82,7 @@ class Host:
     def getAllDomainStats(self, _kinds: int, _flags: int) -> list[tuple[Guest, dict[str, int]]]:  # noqa: N802
         self.calls += 1
         return [
-            (guest, {"state.state": guest.state, "cpu.time": 1, "block.count": 1, "block.0.wr.reqs": guest.writes})
+            (guest, {"state.state": guest.state, "block.count": 1} | ({} if guest.job else {"block.0.rd.reqs": 5}))
             for guest in self.guests
         ]
 
@@ -144,6 +145,18 @@ def test_what_forbids_a_reset_is_looked_for_only_before_one(watch: Watch, looks:
     assert not asked
     looks(Host(web1), 6)
     assert (asked, web1.done) == (["web1"], [])
+
+
+def test_a_guest_that_libvirt_cannot_ask_is_not_judged(watch: Watch, looks: Callable[..., None]) -> None:
+    web1 = Guest()
+    looks(Host(web1))
+    web1.answer, web1.job = "silent", 2
+    looks(Host(web1), 60)
+    assert (web1.done, verdict(watch)) == ([], "healthy")
+    # What was while nobody could look does not count.
+    web1.job = 0
+    looks(Host(web1), 5)
+    assert not web1.done
 
 
 def test_panics_are_counted_and_the_fourth_is_left_for_people(watch: Watch, looks: Callable[..., None]) -> None:
