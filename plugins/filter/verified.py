@@ -10,9 +10,9 @@ author: the croft contributors (@croft)
 version_added: "0.1.0"
 short_description: Hold what runs against what the inventory wishes
 description:
-  - Gives one line for each VM that is missing, runs twice, is in another state than wished, is paused by its storage or
-    does not answer, for each storage server that is silent, and for what is wrong with the storage cluster and its
-    network. An empty list says that all is well.
+  - Gives one line for each VM that is missing, runs twice, is in another state than wished, is paused by its storage,
+    hangs too often or does not answer, for each storage server that is silent, and for what is wrong with the storage
+    cluster and its network. An empty list says that all is well.
 positional: _input, hosts, hostvars
 options:
   _input:

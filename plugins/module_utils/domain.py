@@ -45,6 +45,7 @@ class Wish:
     accelerator: str = "kvm"
     cpu_model: str = "host-model"
     clone: str = "linked"
+    watchdog: bool = False
 
     def fields(self) -> Fields:
         return Fields(
@@ -55,6 +56,7 @@ class Wish:
             accelerator=self.accelerator,
             cpu_model=self.cpu_model,
             first_boot_data=self.first_boot.digest,
+            watchdog=self.watchdog,
         )
 
 
@@ -69,6 +71,7 @@ class Fields:
     accelerator: str
     cpu_model: str | None
     first_boot_data: str | None
+    watchdog: bool = False
 
     def differences(self, wanted: Fields) -> list[tuple[str, Any, Any]]:
         """(field, here, wanted) for each field that differs, in a fixed order."""
@@ -223,9 +226,13 @@ def _steps_for_domain(wish: Wish, domain: Domain) -> Iterable[tuple[str, str]]:
 
 
 def _changes(wish: Wish, domain: Domain, here: Fields) -> list[tuple[str, Any, Any]]:
-    """What differs; first-boot data of a guest whose seed was detached cannot reach it any more and is left alone."""
-    found = here.differences(wish.fields())
-    return [change for change in found if change[0] != "first_boot_data" or domain.seed != "detached"]
+    """What differs, and matters.
+
+    First-boot data of a guest whose seed was detached cannot reach it any more and is left alone, and so is a watchdog
+    that is not wished any more.
+    """
+    left = {"first_boot_data": domain.seed == "detached", "watchdog": not wish.watchdog}
+    return [change for change in here.differences(wish.fields()) if not left.get(change[0])]
 
 
 def needs_restart(wish: Wish, actual: Actual) -> list[dict[str, Any]]:

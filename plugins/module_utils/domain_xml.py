@@ -18,6 +18,8 @@ from ansible_collections.croft.infra.plugins.module_utils.store import Source
 CONSOLE_LOG = "/var/log/libvirt/qemu/{name}-console.log"
 AGENT_CHANNEL = "org.qemu.guest_agent.0"
 ROOT_TARGET = "vda"
+# It does nothing by itself: whoever listens for libvirt's event decides (role guest_health).
+WATCHDOG = {"model": "i6300esb", "action": "none"}
 SEED_TARGET = "vdb"
 
 # The board of a new VM, by the host's architecture. `q35` is an alias: libvirt pins the newest version of it when the
@@ -116,6 +118,7 @@ def _fields(root: ET.Element, marked: ET.Element | None) -> Fields:
         accelerator=types.get(root.get("type", ""), root.get("type", "")),
         cpu_model=cpu,
         first_boot_data=None if marked is None else marked.get("first_boot_data"),
+        watchdog=any(dog.attrib.items() >= WATCHDOG.items() for dog in root.iterfind("devices/watchdog")),
     )
 
 
@@ -187,6 +190,8 @@ def _add_devices(devices: ET.Element, wish: Wish, root_disk: Disk, seed: Disk) -
     rng = ET.SubElement(devices, "rng", {"model": "virtio"})
     ET.SubElement(rng, "backend", {"model": "random"}).text = "/dev/urandom"
     ET.SubElement(devices, "panic", {"model": "isa"})
+    if wish.watchdog:
+        ET.SubElement(devices, "watchdog", WATCHDOG)
 
 
 def _add_disk(devices: ET.Element, place: Disk, target: str) -> ET.Element:
@@ -267,6 +272,8 @@ def edited(xml: str, wish: Wish) -> str:
             root.remove(old)
         root.insert(place, _cpu(wish.cpu_model))
     _set_interface(root, wish)
+    if wish.watchdog:
+        _set_watchdog(root)
     return ET.tostring(root, encoding="unicode")
 
 
@@ -297,6 +304,16 @@ def _set_interface(root: ET.Element, wish: Wish) -> None:
         interface.set("type", "network")
         source.attrib.clear()
         source.set("network", wish.network)
+
+
+def _set_watchdog(root: ET.Element) -> None:
+    """Add a watchdog that is wished; one that is not wished any more does no harm and stays."""
+    dogs, devices = root.findall("devices/watchdog"), root.find("devices")
+    for dog in dogs:
+        # libvirt gives a q35 machine one of its own (itco), and QEMU knows one action for all.
+        dog.set("action", WATCHDOG["action"])
+    if devices is not None and not any(dog.get("model") == WATCHDOG["model"] for dog in dogs):
+        ET.SubElement(devices, "watchdog", WATCHDOG)
 
 
 def _set_mark(root: ET.Element, wish: Wish) -> None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ansible_collections.croft.infra.plugins.module_utils.domain import DEFAULT_CPU, GIB, Wish
+from ansible_collections.croft.infra.plugins.module_utils.guest_health import SIGNALS
 from ansible_collections.croft.infra.plugins.module_utils.identity import vm_mac, vm_uuid
 from ansible_collections.croft.infra.plugins.module_utils.seed import FirstBoot
 
@@ -32,7 +33,7 @@ FIELDS = frozenset(
         "autostart",
         "state",
     }
-    | {"image", "network", "address", "gateway", "nameservers", "uuid", "mac"}
+    | {"image", "network", "address", "gateway", "nameservers", "uuid", "mac", "health"}
 )
 
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
@@ -164,6 +165,9 @@ def _read(name: str, reader: _Entry, defaults: Defaults) -> Wish | None:
     identity, mac = str(uuid.UUID(identity)) if identity else None, mac.lower() if mac else None
     first_boot = _read_first_boot(name, str(identity), str(mac), reader, defaults)
     autostart = reader.flag("autostart", True)
+    health = reader.value("health", [])
+    if not isinstance(health, list) or set(map(str, health)) - set(SIGNALS):
+        reader.wrong(f"health is {health!r}; give a list of {' and '.join(SIGNALS)}")
     image, network = reader.text("image", defaults.image), reader.text("network", defaults.network)
     for field, value in (("image", image), ("network", network)):
         if not value:
@@ -185,6 +189,7 @@ def _read(name: str, reader: _Entry, defaults: Defaults) -> Wish | None:
         accelerator=defaults.accelerator,
         cpu_model=defaults.cpu_model or DEFAULT_CPU[defaults.accelerator],
         clone=defaults.clone,
+        watchdog="watchdog" in health,
     )
 
 

@@ -28,7 +28,7 @@ options:
       - The VMs of this host. Each entry has C(name), C(vcpus), C(memory_mib), and may have C(disk_gib) (as large
         as the image), C(autostart) (true), C(state) (C(running) or C(stopped)), C(image), C(network), C(address) with
         its prefix length (DHCP without it), C(gateway), C(nameservers), C(uuid) and C(mac) (both follow from the
-        name).
+        name), and C(health), a list of C(agent) and C(watchdog), of which the latter gives it a virtual watchdog.
       - The fields that decide where a VM is placed (C(workload), C(host), C(affinity), C(anti_affinity), C(ha)) are
         taken and have no effect here.
     type: list

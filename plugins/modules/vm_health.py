@@ -11,7 +11,8 @@ short_description: See how the VMs of a host are, and whether their storage answ
 version_added: "0.1.0"
 author: [the croft contributors (@croft)]
 description:
-  - Asks every running guest's agent, reads errors of disks and why a VM is paused, and asks each NFS server.
+  - Asks every running guest's agent, reads errors of disks and why a VM is paused, asks each NFS server, and reads
+    which guests role guest_health gave up.
   - Changes nothing and finds nothing wrong by itself; C(playbooks/verify.yml) judges.
 options:
   nfs_pools:
@@ -40,19 +41,24 @@ virtual_machines:
   returned: success
   type: list
   elements: dict
-  sample: [{name: web1, state: running, io_error: false, disk_errors: {}, agent: null}]
+  sample: [{name: web1, state: running, io_error: false, disk_errors: {}, agent: null, given_up: null}]
 storage:
   description: Every NFS server, and why it does not answer; null when it does.
   returned: success
   type: list
   elements: dict
   sample: [{pool: shared, server: 10.0.0.9, silent: null}]
+watch:
+  description: What is wrong with the service of role guest_health; null when nothing is, and where there is none.
+  returned: success
+  type: str
 """
 
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.croft.infra.plugins.module_utils import domain_xml
+from ansible_collections.croft.infra.plugins.module_utils.guest_watch import told
 from ansible_collections.croft.infra.plugins.module_utils.libvirt_connection import (
     DEFAULT_URI,
     DOMAIN_STATES,
@@ -121,7 +127,9 @@ def main() -> None:
             ]
     except (LibvirtMissingError, LibvirtFailedError) as error:
         module.fail_json(msg=str(error))
-    module.exit_json(changed=False, virtual_machines=[vm for vm in found if vm is not None], storage=storage)
+    watch, given_up = told()
+    machines = [vm | {"given_up": given_up.get(vm["name"])} for vm in found if vm is not None]
+    module.exit_json(changed=False, virtual_machines=machines, storage=storage, watch=watch)
 
 
 if __name__ == "__main__":

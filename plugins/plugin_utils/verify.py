@@ -26,6 +26,7 @@ def verify(
     for host in sorted(asked):
         for vm in asked[host].get("virtual_machines") or []:
             seen.setdefault(vm["name"], []).append((host, vm))
+    lines += [f"host {host}: {asked[host]['watch']}" for host in sorted(asked) if asked[host].get("watch")]
     lines += _storage(asked)
     lines += [f"storage cluster: {line}" for line in cluster]
     lines += [f"network: {line}" for line in network]
@@ -60,6 +61,9 @@ def _of_vm(wish: Mapping[str, Any], places: Sequence[tuple[str, Mapping[str, Any
         return [f"VM {name}: runs on {hosts} at once; stop all but one now, its disk may be damaged"]
     host, vm = active[0] if active else places[0]
     where = f"VM {name} on {host}"
+    if vm.get("given_up"):
+        again = f"croft-guest-health clear {name}"
+        return [f"{where}: hangs and is not reset any more: {vm['given_up']}; when its cause is mended: {again}"]
     if vm["io_error"]:
         return [f"{where}: is paused by an error of its storage; mend that, then: virsh resume {name}"]
     if vm["state"] != state:

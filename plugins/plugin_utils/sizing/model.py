@@ -97,6 +97,7 @@ class VirtualMachine:
     nameservers: tuple[str, ...]
     uuid: str
     mac: str
+    health: tuple[str, ...] = ()
 
     @property
     def disk_mib(self) -> int:
@@ -104,7 +105,7 @@ class VirtualMachine:
 
     def as_dict(self) -> dict[str, Any]:
         entry = {name: getattr(self, name) for name in self.__slots__}
-        entry["nameservers"] = list(self.nameservers)
+        entry |= {name: list(entry[name]) for name in ("nameservers", "health")}
         return entry
 
 

@@ -16,6 +16,7 @@ from fractions import Fraction
 from typing import Any
 
 from ansible_collections.croft.infra.plugins.module_utils import identity
+from ansible_collections.croft.infra.plugins.module_utils.guest_health import SIGNALS
 from ansible_collections.croft.infra.plugins.plugin_utils.sizing.model import (
     LAYOUTS,
     STATES,
@@ -189,6 +190,7 @@ def _parse_vm(where: str, raw: Mapping[str, Any], problems: Problems, hosts: tup
         "uuid": _parse_uuid(given["uuid"], f"{where}.uuid", problems) if "uuid" in given else None,
         "mac": _parse_mac(given["mac"], f"{where}.mac", problems) if "mac" in given else None,
     }
+    health = _parse_health(given.get("health", ()), f"{where}.health", problems)
     if len(problems.found) > before or name is None:
         return None
     return VirtualMachine(
@@ -208,6 +210,7 @@ def _parse_vm(where: str, raw: Mapping[str, Any], problems: Problems, hosts: tup
         **network,
         uuid=identifiers["uuid"] or identity.vm_uuid(name),
         mac=identifiers["mac"] or identity.vm_mac(name),
+        health=health,
     )
 
 
@@ -225,6 +228,15 @@ def _parse_name(value: Any, where: str, problems: Problems) -> str | None:
         problems.add(where, f"is {say(value)}, {wanted}")
         return None
     return str(value)
+
+
+def _parse_health(value: Any, where: str, problems: Problems) -> tuple[str, ...]:
+    """What its health is judged by, in a fixed order."""
+    if isinstance(value, (str, bytes)) or not isinstance(value, Sequence):
+        problems.add(where, f"is {say(value)}, must be a list of {' and '.join(SIGNALS)}")
+        return ()
+    signals = [as_choice(item, SIGNALS, f"{where}[{index}]", problems) for index, item in enumerate(value)]
+    return tuple(signal for signal in SIGNALS if signal in signals)
 
 
 def _parse_word(value: Any, pattern: re.Pattern[str], where: str, problems: Problems) -> str | None:

@@ -239,7 +239,8 @@ def inputs_of(plan: Any) -> Inputs:
 
 def _vm(entry: Mapping[str, Any]) -> VirtualMachine:
     fields = {name: entry[name] for name in VirtualMachine.__slots__}
-    return VirtualMachine(**{**fields, "nameservers": tuple(fields["nameservers"])})
+    lists = {name: tuple(fields[name]) for name in ("nameservers", "health")}
+    return VirtualMachine(**{**fields, **lists})
 
 
 def _host(name: str, host: Mapping[str, Any]) -> Host:

@@ -73,6 +73,13 @@ ACTIONS = [
     ("another network", replace(WISH, network="dmz"), Actual(RUNNING), ["redefine"]),
     ("another accelerator", replace(WISH, accelerator="tcg"), Actual(RUNNING), ["redefine"]),
     ("another address", replace(WISH, first_boot=OTHER_BOOT), Actual(RUNNING), ["write_seed", "redefine"]),
+    ("has a watchdog still", WISH, Actual(replace(RUNNING, config=replace(RUNNING.config, watchdog=True))), []),
+    (
+        "wishes a watchdog",
+        replace(WISH, watchdog=True),
+        Actual(RUNNING),
+        ["redefine"],
+    ),
     ("its seed was detached", replace(WISH, first_boot=OTHER_BOOT), Actual(replace(RUNNING, seed="detached")), []),
     ("its seed is gone", WISH, Actual(replace(RUNNING, seed="missing")), ["write_seed"]),
     ("transient after a migration", WISH, Actual(replace(RUNNING, persistent=False)), ["redefine"]),

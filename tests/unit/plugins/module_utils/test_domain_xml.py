@@ -171,6 +171,24 @@ def test_an_edited_domain_keeps_the_rest() -> None:
     assert root.findtext("currentMemory") == root.findtext("memory") == "512"
 
 
+@pytest.mark.parametrize(
+    "there",
+    ["", "<watchdog model='itco' action='reset'/>", "<watchdog model='i6300esb' action='reset'/>"],
+)
+def test_a_watchdog_that_is_wished_does_nothing_by_itself(there: str) -> None:
+    wish = replace(WISH, watchdog=True)
+    xml = LIVE.replace("<devices>", f"<devices>{there}")
+    assert not describe(xml).fields.watchdog
+    changed = edited(xml, wish)
+    assert describe(changed).fields.watchdog
+    # QEMU knows one action for all that it has.
+    dogs = [dog.attrib for dog in ET.fromstring(changed).iterfind("devices/watchdog")]
+    assert {dog["action"] for dog in dogs} == {"none"}
+    assert [dog["model"] for dog in dogs].count("i6300esb") == 1
+    assert edited(changed, wish) == changed
+    assert describe(domain_xml(wish, "x86_64", ROOT, SEED)).fields.watchdog
+
+
 def test_an_edit_to_what_is_there_changes_nothing() -> None:
     about, again = ET.canonicalize(XML, strip_text=True), ET.canonicalize(edited(XML, WISH), strip_text=True)
     assert about == again

@@ -65,6 +65,8 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"address": "10.0.0.5/33"}, "web1: address is '10.0.0.5/33'"),
     ({"address": "10.1.0.5/24"}, "web1: gateway is 10.0.0.1, which is not in the network of its address 10.1.0.5/24"),
     ({"gateway": "router"}, "web1: gateway is 'router'; give an IP address"),
+    ({"health": "agent"}, "web1: health is 'agent'; give a list of agent and watchdog"),
+    ({"health": ["agnet"]}, "web1: health is ['agnet']; give a list of agent and watchdog"),
     ({"nameservers": "9.9.9.9"}, "web1: nameservers is '9.9.9.9'; give a list of IP addresses"),
     ({"nameservers": ["dns"]}, "web1: nameservers has 'dns'; give IP addresses"),
     ({"uuid": "x"}, "web1: uuid is 'x'; give a UUID"),

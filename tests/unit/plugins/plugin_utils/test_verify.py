@@ -45,6 +45,15 @@ def host(*machines: dict[str, Any], storage: list[dict[str, Any]] | None = None)
         ),
         (
             [{"name": "web1"}],
+            {"kvm1": host(vm(state="crashed", agent="silent", given_up="its kernel panicked"))},
+            [
+                "VM web1 on kvm1: hangs and is not reset any more: its kernel panicked; when its cause is mended: "
+                "croft-guest-health clear web1"
+            ],
+        ),
+        ([{"name": "web1"}], {"kvm1": host(vm(given_up=None)) | {"watch": "nobody"}}, ["host kvm1: nobody"]),
+        (
+            [{"name": "web1"}],
             {"kvm1": host(vm(state="paused", io_error=True))},
             ["VM web1 on kvm1: is paused by an error of its storage; mend that, then: virsh resume web1"],
         ),

@@ -93,6 +93,8 @@ def test_digits_as_text_and_whole_floats_are_numbers() -> None:
             {"address": "10.0.0.5/24", "gateway": "10.0.1.1"},
             "virtual_machines[web1].gateway: is 10.0.1.1, not in 10.0.0.0/24; give the router of that network",
         ),
+        ({"health": "agent"}, "virtual_machines[web1].health: is 'agent', must be a list of agent and watchdog"),
+        ({"health": ["agnet"]}, "virtual_machines[web1].health[0]: is 'agnet', must be one of agent, watchdog"),
         ({"nameservers": "9.9.9.9"}, "virtual_machines[web1].nameservers: is '9.9.9.9', must be a list of addresses"),
         ({"nameservers": [None]}, "virtual_machines[web1].nameservers[0]: is empty, must be an address such as"),
         ({"uuid": "1"}, "virtual_machines[web1].uuid: is '1', must be a uuid"),
@@ -176,6 +178,7 @@ def test_defaults_are_filled() -> None:
         "nameservers": [],
         "uuid": vm_uuid("web1"),
         "mac": vm_mac("web1"),
+        "health": [],
     }
 
 
