@@ -8,9 +8,10 @@ Check mode and the real run both report what these functions say, so the one pre
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from ansible_collections.croft.infra.plugins.module_utils.devices import Nic, Shape
 from ansible_collections.croft.infra.plugins.module_utils.seed import FirstBoot
 
 GIB = 1024**3
@@ -29,7 +30,10 @@ DEFAULT_CPU = {"kvm": "host-model", "tcg": "maximum"}
 
 @dataclass(frozen=True)
 class Wish:
-    """One VM as the inventory wants it. `disk_bytes` None: as large as the image, and never changed."""
+    """One VM as the inventory wants it. `disk_bytes` None: as large as the image, and never changed.
+
+    `allow_restart`: what cannot be changed while it runs is brought into force by stopping and starting it.
+    """
 
     name: str
     uuid: str
@@ -46,6 +50,22 @@ class Wish:
     cpu_model: str = "host-model"
     clone: str = "linked"
     watchdog: bool = False
+    shape: Shape = field(default_factory=Shape)
+    allow_restart: bool = False
+
+    @property
+    def nic(self) -> Nic:
+        """The first network card."""
+        return self.shape.nics[0] if self.shape.nics else Nic("", self.mac, "network", self.network)
+
+    @property
+    def macs(self) -> tuple[str, ...]:
+        return (self.mac, *(nic.mac for nic in self.shape.nics[1:]))
+
+    @property
+    def libvirt_starts_it(self) -> bool:
+        """libvirt starts with the host what has no order; the rest is started in order by a unit of the host."""
+        return self.autostart and self.shape.start_order is None
 
     def fields(self) -> Fields:
         return Fields(
@@ -57,12 +77,25 @@ class Wish:
             cpu_model=self.cpu_model,
             first_boot_data=self.first_boot.digest,
             watchdog=self.watchdog,
+            max_vcpus=self.shape.max_vcpus,
+            max_memory_mib=self.shape.max_memory_mib,
+            disks=tuple(sorted(disk.name for disk in self.shape.disks)),
+            nics=tuple(sorted(nic.text for nic in self.shape.nics[1:])),
+            firmware=self.shape.firmware,
+            tpm=self.shape.tpm,
+            hugepages=self.shape.hugepages,
+            numa_node=self.shape.numa_node,
+            start=self.shape.start if self.autostart else "",
         )
 
 
 @dataclass(frozen=True)
 class Fields:
-    """The fields of a domain that croft manages. `first_boot_data` is FirstBoot.digest."""
+    """The fields of a domain that croft manages. `first_boot_data` is FirstBoot.digest.
+
+    A wished None is no wish. `memory_mib` is what the guest has (or would start with), `disks` and `nics` are croft's
+    own beside the first of each: names, and Nic.text.
+    """
 
     vcpus: int
     memory_mib: int
@@ -72,11 +105,20 @@ class Fields:
     cpu_model: str | None
     first_boot_data: str | None
     watchdog: bool = False
+    max_vcpus: int | None = None
+    max_memory_mib: int | None = None
+    disks: tuple[str, ...] = ()
+    nics: tuple[str, ...] = ()
+    firmware: str | None = None
+    tpm: bool | None = None
+    hugepages: bool | None = None
+    numa_node: int | None = None
+    start: str | None = None
 
     def differences(self, wanted: Fields) -> list[tuple[str, Any, Any]]:
         """(field, here, wanted) for each field that differs, in a fixed order."""
         pairs = ((name, getattr(self, name), getattr(wanted, name)) for name in self.__dataclass_fields__)
-        return [(name, here, there) for name, here, there in pairs if here != there]
+        return [(name, here, there) for name, here, there in pairs if there is not None and here != there]
 
 
 @dataclass(frozen=True)
@@ -86,6 +128,9 @@ class Domain:
     `state` is running, stopped, paused, shutting_down, crashed or suspended. `live` is None unless it is active.
     `disk_bytes` is None when the volume of its root disk is not there. `seed` is attached, detached (the domain has no
     such disk), missing (it has, the volume is gone from the pool) or lost (the same, elsewhere than in this pool).
+    `extra` has the bytes of croft's further disks by name, None where the volume is not there. Of a running domain:
+    `memory_range` is between what its memory can be changed while it runs, in MiB; `free_slots` how many devices can
+    be plugged; `agent` whether the guest agent is connected; `mounted` the disks that the guest uses.
     """
 
     uuid: str
@@ -98,6 +143,11 @@ class Domain:
     disk_path: str | None = None
     disk_bytes: int | None = None
     seed: str = "attached"
+    extra: Mapping[str, int | None] = field(default_factory=dict)
+    memory_range: tuple[int, int] | None = None
+    free_slots: int = 0
+    agent: bool = False
+    mounted: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -105,12 +155,15 @@ class Actual:
     """What there is of a VM on the host: its domain, and volumes that bear its names in the pool.
 
     `seed` is absent, empty, building, ready (these two: of this VM, see seed.read_mark) or foreign. Both are only
-    looked at when there is no domain.
+    looked at when there is no domain. `spare` has the bytes of volumes, by disk, that bear the name of a wished disk
+    and are not the domain's now; `taken` the domain that has such a volume, by disk.
     """
 
     domain: Domain | None = None
     root_bytes: int | None = None
     seed: str = "absent"
+    spare: Mapping[str, int] = field(default_factory=dict)
+    taken: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -145,10 +198,11 @@ class Host:
 
 @dataclass(frozen=True)
 class Action:
-    """One step; `action` is a stable word, `detail` is for people."""
+    """One step; `action` is a stable word, `detail` is for people, `device` the disk or network card that it is for."""
 
     action: str
     detail: str
+    device: str = ""
 
     def as_dict(self) -> dict[str, str]:
         return {"action": self.action, "detail": self.detail}
@@ -174,6 +228,11 @@ def stored_as(volume: str, fmt: str, pool_type: str | None) -> tuple[str, str | 
     return root_volume(stem, pool_type), volume_format(pool_type, "qcow2")
 
 
+def extra_volume(name: str, disk: str, pool_type: str | None) -> str:
+    """The name of a further disk's volume. A VM's name has no dot, so it is no other VM's root disk."""
+    return root_volume(f"{name}.{disk}", pool_type)
+
+
 def seed_volume(name: str) -> str:
     """The name of the volume with the first-boot data."""
     return f"{name}-seed.iso"
@@ -186,11 +245,11 @@ def gib(size: int) -> str:
 
 def actions(wish: Wish, actual: Actual) -> list[Action]:
     """The steps, in order, that make `wish` true; empty when it is. Only for a VM without problems()."""
-    steps = _steps_for_new(wish, actual) if actual.domain is None else _steps_for_domain(wish, actual.domain)
-    return [Action(word, detail) for word, detail in steps]
+    steps = _steps_for_new(wish, actual) if actual.domain is None else _steps_for_domain(wish, actual, actual.domain)
+    return [Action(*step) for step in steps]
 
 
-def _steps_for_new(wish: Wish, actual: Actual) -> Iterable[tuple[str, str]]:
+def _steps_for_new(wish: Wish, actual: Actual) -> Iterable[tuple[str, ...]]:
     yield "write_seed", f"first-boot data {wish.first_boot.digest}"
     size = gib(wish.disk_bytes) if wish.disk_bytes else "as large as the image"
     how = "linked clone" if wish.clone == "linked" else "full copy"
@@ -200,14 +259,15 @@ def _steps_for_new(wish: Wish, actual: Actual) -> Iterable[tuple[str, str]]:
         yield "recreate_disk", f"{how} of {wish.image}, {size}; an earlier run was cut off while it made this disk"
     elif wish.disk_bytes and wish.disk_bytes > actual.root_bytes:
         yield "grow_disk", f"{gib(actual.root_bytes)} -> {size}"
+    yield from _volume_steps(wish, actual)
     yield "define", f"{wish.vcpus} vCPU, {wish.memory_mib} MiB, network {wish.network}, {wish.accelerator}"
-    if wish.autostart:
+    if wish.libvirt_starts_it:
         yield "set_autostart", "on"
     if wish.state == "running":
         yield "start", "stopped -> running"
 
 
-def _steps_for_domain(wish: Wish, domain: Domain) -> Iterable[tuple[str, str]]:
+def _steps_for_domain(wish: Wish, actual: Actual, domain: Domain) -> Iterable[tuple[str, ...]]:
     if wish.state == "stopped" and domain.state == "running":
         yield "stop", "running -> stopped, by asking the guest"
     changes = _changes(wish, domain, domain.config)
@@ -215,14 +275,68 @@ def _steps_for_domain(wish: Wish, domain: Domain) -> Iterable[tuple[str, str]]:
         yield "write_seed", f"first-boot data {domain.config.first_boot_data} -> {wish.first_boot.digest}"
     if wish.disk_bytes and domain.disk_bytes and wish.disk_bytes > domain.disk_bytes:
         yield "grow_disk", f"{gib(domain.disk_bytes)} -> {gib(wish.disk_bytes)}"
+    yield from _volume_steps(wish, actual)
+    if domain.agent and wish.state == domain.state == "running":
+        for word, name in _grown(wish, domain):
+            yield "grow_file_system", f"of disk {word}, by the guest agent", name
     if changes:
-        yield "redefine", ", ".join(f"{name} {here} -> {there}" for name, here, there in changes)
+        yield "redefine", ", ".join(f"{name} {shown(here)} -> {shown(there)}" for name, here, there in changes)
     elif not domain.persistent:
         yield "redefine", "transient -> persistent"
-    if wish.autostart != domain.autostart:
-        yield "set_autostart", "on" if wish.autostart else "off"
+    yield from ((step.action, step.detail, step.device) for step in live_steps(wish, domain))
+    if wish.libvirt_starts_it != domain.autostart:
+        yield "set_autostart", "on" if wish.libvirt_starts_it else "off"
     if wish.state == "running" and domain.state == "stopped":
         yield "start", "stopped -> running"
+    waiting = _waiting(wish, domain)
+    if wish.allow_restart and waiting and wish.state == domain.state == "running":
+        yield "restart", f"to bring into force: {', '.join(entry['field'] for entry in waiting)}"
+
+
+def _grown(wish: Wish, domain: Domain) -> list[tuple[str, str]]:
+    """(word for people, name) of the disks that the running guest has and that become larger; the root disk's name is
+    empty.
+    """
+    root = bool(wish.disk_bytes and domain.disk_bytes and wish.disk_bytes > domain.disk_bytes)
+    attached = () if domain.live is None else domain.live.disks
+    sizes = {name: domain.extra.get(name) or 0 for name in attached}
+    more = [disk.name for disk in wish.shape.disks if 0 < sizes.get(disk.name, 0) < disk.bytes]
+    return ([("vda", "")] if root else []) + [(name, name) for name in more]
+
+
+def _volume_steps(wish: Wish, actual: Actual) -> Iterable[tuple[str, ...]]:
+    """Volumes of further disks are made and made larger; one that is there already is taken with what is on it."""
+    extra = {} if actual.domain is None else actual.domain.extra
+    for disk in wish.shape.disks:
+        size = extra.get(disk.name) or actual.spare.get(disk.name)
+        if size is None:
+            yield "create_volume", f"{disk.name}, {gib(disk.bytes)}", disk.name
+        elif disk.bytes > size:
+            yield "grow_volume", f"{disk.name}, {gib(size)} -> {gib(disk.bytes)}", disk.name
+
+
+def live_steps(wish: Wish, domain: Domain) -> list[Action]:
+    """What is changed in the guest while it runs. The rest of what differs waits for a restart."""
+    if domain.live is None or wish.state != "running" or domain.state != "running":
+        return []
+    live = domain.live
+    steps = []
+    if live.vcpus < wish.vcpus <= (live.max_vcpus or 0):
+        steps.append(Action("set_vcpus", f"{live.vcpus} -> {wish.vcpus}, while it runs"))
+    least, most = domain.memory_range or (0, 0)
+    if live.memory_mib != wish.memory_mib and least <= wish.memory_mib <= most:
+        steps.append(Action("set_memory", f"{live.memory_mib} -> {wish.memory_mib} MiB, while it runs"))
+    disks, cards = {disk.name for disk in wish.shape.disks}, {nic.text: nic.name for nic in wish.shape.nics[1:]}
+    gone = [Action("detach_disk", f"{name}; its volume stays", name) for name in live.disks if name not in disks]
+    gone += [Action("detach_nic", text, text.split()[0]) for text in live.nics if text not in cards]
+    new = [Action("attach_disk", name, name) for name in sorted(disks - set(live.disks))]
+    new += [Action("attach_nic", text, name) for text, name in sorted(cards.items()) if text not in live.nics]
+    return steps + gone + new[: domain.free_slots + len(gone)]
+
+
+def shown(value: Any) -> str:
+    """A field's value for people."""
+    return (", ".join(value) or "none") if isinstance(value, tuple) else str(value)
 
 
 def _changes(wish: Wish, domain: Domain, here: Fields) -> list[tuple[str, Any, Any]]:
@@ -240,8 +354,34 @@ def needs_restart(wish: Wish, actual: Actual) -> list[dict[str, Any]]:
     domain = actual.domain
     if domain is None or domain.live is None or state_after(wish, actual) == "stopped":
         return []
-    changes = _changes(wish, domain, domain.live)
-    return [{"field": name, "running": here, "wanted": there} for name, here, there in changes]
+    restarts = wish.allow_restart and wish.state == domain.state == "running"
+    return [] if restarts else _waiting(wish, domain)
+
+
+def _waiting(wish: Wish, domain: Domain) -> list[dict[str, Any]]:
+    if domain.live is None:
+        return []
+    after = _after(domain.live, wish, live_steps(wish, domain))
+    return [
+        {"field": name, "running": list(here) if isinstance(here, tuple) else here, "wanted": there}
+        for name, here, there in _changes(wish, domain, after)
+    ]
+
+
+def _after(live: Fields, wish: Wish, steps: list[Action]) -> Fields:
+    """The fields of the running VM when the steps were taken."""
+    devices = {verb: {step.device for step in steps if step.action == verb} for verb in (step.action for step in steps)}
+    cards = {nic.name: nic.text for nic in wish.shape.nics[1:]}
+    disks = set(live.disks) - devices.get("detach_disk", set()) | devices.get("attach_disk", set())
+    nics = {text for text in live.nics if text.split()[0] not in devices.get("detach_nic", set())}
+    nics |= {cards[name] for name in devices.get("attach_nic", set())}
+    return replace(
+        live,
+        vcpus=wish.vcpus if "set_vcpus" in devices else live.vcpus,
+        memory_mib=wish.memory_mib if "set_memory" in devices else live.memory_mib,
+        disks=tuple(sorted(disks)),
+        nics=tuple(sorted(nics)),
+    )
 
 
 def state_after(wish: Wish, actual: Actual) -> str:
@@ -256,7 +396,15 @@ def remarks(wish: Wish, actual: Actual) -> list[str]:
     if domain is None:
         return []
     fields = [f"{entry['field']} (has {entry['running']})" for entry in needs_restart(wish, actual)]
-    waits = [f"{wish.name}: stop and start it to bring these into force: {', '.join(fields)}"] if fields else []
+    waits = []
+    if fields:
+        how = "stop and start it, or name it in virtual_machines_allow_restart"
+        waits.append(f"{wish.name}: {how}, to bring these into force: {', '.join(fields)}")
+    if domain.live is not None and not domain.agent and wish.state == "running":
+        waits += [
+            f"{wish.name}: its guest agent does not answer; let the file system fill disk {word} by hand, in the guest"
+            for word, _name in _grown(wish, domain)
+        ]
     if domain.state in ("running", "stopped"):
         return waits
     return [
@@ -273,12 +421,14 @@ def problems(wishes: list[Wish], actuals: Mapping[str, Actual], host: Host) -> l
         actual = actuals.get(wish.name, Actual())
         found += [f"{wish.name}: {text}" for text in _identity_problems(wish, actual, host)]
         check = _new_problems(wish, actual, host) if actual.domain is None else _domain_problems(wish, actual.domain)
+        found += [f"{wish.name}: {text}" for text in _volume_problems(wish, actual)]
         found += [f"{wish.name}: {text}" for text in check]
     return found
 
 
 def _identity_problems(wish: Wish, actual: Actual, host: Host) -> Iterable[str]:
-    for word, value, owners in (("UUID", wish.uuid, host.uuids), ("MAC address", wish.mac, host.macs)):
+    pairs = [("UUID", wish.uuid, host.uuids), *(("MAC address", mac, host.macs) for mac in wish.macs)]
+    for word, value, owners in pairs:
         owner = owners.get(value, wish.name)
         if owner != wish.name:
             yield f"the {word} {value} already belongs to the domain {owner}; give one of them another"
@@ -303,6 +453,15 @@ def _new_problems(wish: Wish, actual: Actual, host: Host) -> Iterable[str]:
         yield f"disk_gib is {gib(wish.disk_bytes)}, the image {wish.image} needs at least {gib(image.bytes)}"
 
 
+def _volume_problems(wish: Wish, actual: Actual) -> Iterable[str]:
+    for disk in wish.shape.disks:
+        if disk.name in actual.taken:
+            yield f"the volume of its disk {disk.name} is in use by the domain {actual.taken[disk.name]}"
+        if disk.bytes < actual.spare.get(disk.name, 0):
+            size = gib(actual.spare[disk.name])
+            yield f"disks: {disk.name} is {gib(disk.bytes)}, its volume has {size}; a disk is never made smaller"
+
+
 def _domain_problems(wish: Wish, domain: Domain) -> Iterable[str]:
     if not domain.managed:
         yield "a domain of that name is there and was not made by croft; rename one of them"
@@ -314,6 +473,19 @@ def _domain_problems(wish: Wish, domain: Domain) -> Iterable[str]:
         )
     else:
         yield from _shrink(wish, domain.disk_bytes)
+    for disk in wish.shape.disks:
+        size = domain.extra.get(disk.name, disk.bytes)
+        if size is None:
+            yield f"the volume of its disk {disk.name} is not there; bring it back, or detach it from the domain"
+        elif disk.bytes < size:
+            yield f"disks: {disk.name} is {gib(disk.bytes)}, it has {gib(size)}; a disk is never made smaller"
+    for name in sorted(domain.mounted):
+        yield f"its disk {name} shall be detached and is in use in the guest; unmount it there first"
+    if wish.shape.firmware and domain.config.firmware not in (None, wish.shape.firmware):
+        yield (
+            f"its firmware is {domain.config.firmware}, wanted {wish.shape.firmware}; what is on its disk boots with one "
+            "only: make a new VM"
+        )
     if domain.seed == "lost":
         yield "the volume of its disk vdb (first-boot data) is gone; detach that disk from the domain"
 
@@ -347,7 +519,8 @@ def host_problems(
         for image in sorted({wish.image for wish in new} - set(host.images)):
             lacking.append(f"the image {image} is not in the storage pool {pool}")
     steps = {wish.name: {step.action for step in actions(wish, actuals.get(wish.name, Actual()))} for wish in wishes}
-    uses_network = {wish.network for wish in wishes if steps[wish.name] & {"define", "redefine", "start"}}
+    using = [wish for wish in wishes if steps[wish.name] & {"define", "redefine", "start"}]
+    uses_network = {nic.source for wish in using for nic in (wish.nic, *wish.shape.nics[1:]) if nic.link == "network"}
     for model in sorted({wish.cpu_model for wish in wishes} - set(CPU_MODES) - host.cpu_models):
         if host.cpu_models:
             found.append(
@@ -389,10 +562,14 @@ def diff(wishes: list[Wish], actuals: Mapping[str, Actual]) -> dict[str, str]:
     return {"before": "".join(before), "after": "".join(after)}
 
 
+_ALWAYS_SHOWN = ("vcpus", "memory_mib", "network", "mac", "accelerator", "cpu_model", "first_boot_data")
+
+
 def _block(name: str, state: str, autostart: bool, disk_bytes: int | None, fields: Fields) -> list[str]:
     values: dict[str, Any] = {"state": state, "autostart": autostart}
     if disk_bytes is not None:
         values["disk_gib"] = f"{round(disk_bytes / GIB, 2):g}"
-    values |= {key: getattr(fields, key) for key in fields.__dataclass_fields__}
+    known = {key: getattr(fields, key) for key in fields.__dataclass_fields__}
+    values |= {key: shown(value) for key, value in known.items() if key in _ALWAYS_SHOWN or value not in (None, (), "")}
     lines = [f"  {key}: {str(value).lower() if isinstance(value, bool) else value}\n" for key, value in values.items()]
     return [f"{name}:\n", *lines]

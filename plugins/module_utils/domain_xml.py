@@ -9,8 +9,11 @@ and people their own devices, and a guest would take a changed address for new h
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
+from ansible_collections.croft.infra.plugins.module_utils import hotplug
+from ansible_collections.croft.infra.plugins.module_utils.devices import Shape
 from ansible_collections.croft.infra.plugins.module_utils.domain import CPU_MODES, Fields, Image, Wish
 from ansible_collections.croft.infra.plugins.module_utils.identity import METADATA_PREFIX, METADATA_URI
 from ansible_collections.croft.infra.plugins.module_utils.store import Source
@@ -27,7 +30,6 @@ SEED_TARGET = "vdb"
 MACHINES = {"x86_64": "q35"}
 DOMAIN_TYPES = {"kvm": "kvm", "tcg": "qemu"}
 _VM_TAG = f"{{{METADATA_URI}}}vm"
-_UNITS = {"b": 1, "bytes": 1, "KiB": 1024, "k": 1024, "MiB": 1024**2, "M": 1024**2, "GiB": 1024**3, "G": 1024**3}
 
 # Prefixes of namespaces that stand in domain XML; without this ElementTree would write ns0.
 ET.register_namespace(METADATA_PREFIX, METADATA_URI)
@@ -55,7 +57,9 @@ class Description:
     """What a domain's XML says that matters here.
 
     `disks` has (target, place, read only) of every disk with a place: the path of a file or device, or a URL like
-    nfs://10.0.0.9/srv/vms/web1.qcow2 or rbd:///vms/web1.raw of one that QEMU reaches over the network.
+    nfs://10.0.0.9/srv/vms/web1.qcow2 or rbd:///vms/web1.raw of one that QEMU reaches over the network. `extra` has the
+    targets of croft's further disks by name, `memory_range` between what the memory can change while it runs, and
+    `free_slots` how many devices can still be plugged.
     """
 
     name: str
@@ -66,6 +70,9 @@ class Description:
     disks: tuple[tuple[str, str, bool], ...]
     console_log: str | None
     agent_connected: bool
+    extra: dict[str, str] = field(default_factory=dict)
+    memory_range: tuple[int, int] | None = None
+    free_slots: int = 0
 
     def disk_path(self, target: str) -> str | None:
         return next((path for name, path, _readonly in self.disks if name == target), None)
@@ -93,6 +100,9 @@ def describe(xml: str) -> Description:
         disks=tuple(disks),
         console_log=None if log is None else log.get("file"),
         agent_connected=agent is not None and agent.get("state") == "connected",
+        extra=hotplug.disk_targets(root),
+        memory_range=hotplug.memory_range(root),
+        free_slots=hotplug.free_slots(root),
     )
 
 
@@ -104,7 +114,7 @@ def _location(source: ET.Element) -> str | None:
 
 
 def _fields(root: ET.Element, marked: ET.Element | None) -> Fields:
-    network = root.find("devices/interface/source")
+    card = root.find("devices/interface")
     mac = root.find("devices/interface/mac")
     vcpu = root.find("vcpu")
     types = {value: key for key, value in DOMAIN_TYPES.items()}
@@ -113,21 +123,32 @@ def _fields(root: ET.Element, marked: ET.Element | None) -> Fields:
     return Fields(
         vcpus=int(vcpu.get("current") or vcpu.text or 0) if vcpu is not None else 1,
         memory_mib=memory_mib(root),
-        network=None if network is None else network.get("network") or network.get("bridge"),
+        network=None if card is None else hotplug.read_nic("", card).path,
         mac=None if mac is None else mac.get("address", "").lower(),
         accelerator=types.get(root.get("type", ""), root.get("type", "")),
         cpu_model=cpu,
         first_boot_data=None if marked is None else marked.get("first_boot_data"),
         watchdog=any(dog.attrib.items() >= WATCHDOG.items() for dog in root.iterfind("devices/watchdog")),
+        max_vcpus=int(vcpu.text or 0) if vcpu is not None else 1,
+        max_memory_mib=hotplug.max_memory_mib(root, memory_mib(root)),
+        disks=tuple(sorted(hotplug.disk_targets(root))),
+        nics=tuple(sorted(nic.text for nic in hotplug.nics(root))),
+        firmware="uefi" if hotplug.is_uefi(root) else "bios",
+        tpm=root.find("devices/tpm") is not None,
+        hugepages=root.find("memoryBacking/hugepages") is not None,
+        numa_node=hotplug.numa_node(root),
+        start="" if marked is None else _start(marked),
     )
 
 
+def _start(marked: ET.Element) -> str:
+    order, delay = marked.get("start_order"), marked.get("start_delay", "0")
+    return "" if order is None else Shape(start_order=int(order), start_delay=int(delay)).start
+
+
 def memory_mib(root: ET.Element) -> int:
-    """The domain's memory in MiB, rounded down."""
-    memory = root.find("memory")
-    if memory is None or not memory.text:
-        return 0
-    return int(memory.text) * _UNITS.get(memory.get("unit", "KiB"), 1024) // 1024**2
+    """The memory that the domain has or would start with, in MiB, rounded down; not what can be plugged yet."""
+    return (hotplug.bytes_of(root.find("memory")) - hotplug.unplugged(root)) // 1024**2
 
 
 def _cpu_model(cpu: ET.Element | None) -> str | None:
@@ -145,15 +166,18 @@ def _cpu(model: str) -> ET.Element:
     return cpu
 
 
-def domain_xml(wish: Wish, arch: str, root_disk: Disk, seed: Disk) -> str:
-    """The XML of a new domain. <name> is on a line of its own: Pacemaker's VirtualDomain agent reads it by line."""
+def domain_xml(wish: Wish, arch: str, root_disk: Disk, seed: Disk, places: Mapping[str, Disk] | None = None) -> str:
+    """The XML of a new domain; `places` has the further disks by name.
+
+    <name> is on a line of its own: Pacemaker's VirtualDomain agent reads it by line.
+    """
     domain = ET.Element("domain", {"type": DOMAIN_TYPES[wish.accelerator]})
     ET.SubElement(domain, "name").text = wish.name
     ET.SubElement(domain, "uuid").text = wish.uuid
     _set_mark(domain, wish)
     ET.SubElement(domain, "memory", {"unit": "MiB"}).text = str(wish.memory_mib)
     ET.SubElement(domain, "vcpu", {"placement": "static"}).text = str(wish.vcpus)
-    system = ET.SubElement(domain, "os")
+    system = ET.SubElement(domain, "os", {"firmware": "efi"} if wish.shape.firmware == "uefi" else {})
     ET.SubElement(system, "type", {"arch": arch, "machine": MACHINES[arch]}).text = "hvm"
     ET.SubElement(system, "boot", {"dev": "hd"})
     features = ET.SubElement(domain, "features")
@@ -167,19 +191,22 @@ def domain_xml(wish: Wish, arch: str, root_disk: Disk, seed: Disk) -> str:
     # A guest that panicked says so through the panic device and is booted again.
     for event, reaction in (("on_poweroff", "destroy"), ("on_reboot", "restart"), ("on_crash", "restart")):
         ET.SubElement(domain, event).text = reaction
-    _add_devices(ET.SubElement(domain, "devices"), wish, root_disk, seed)
+    _add_devices(ET.SubElement(domain, "devices"), wish, arch, root_disk, seed)
+    _set_shape(domain, wish, places or {})
     ET.indent(domain)
     return ET.tostring(domain, encoding="unicode") + "\n"
 
 
-def _add_devices(devices: ET.Element, wish: Wish, root_disk: Disk, seed: Disk) -> None:
+def _add_devices(devices: ET.Element, wish: Wish, arch: str, root_disk: Disk, seed: Disk) -> None:
     _add_disk(devices, root_disk, ROOT_TARGET)
     ET.SubElement(_add_disk(devices, seed, SEED_TARGET), "readonly")
     ET.SubElement(devices, "controller", {"type": "usb", "model": "none"})
-    interface = ET.SubElement(devices, "interface", {"type": "network"})
-    ET.SubElement(interface, "mac", {"address": wish.mac})
-    ET.SubElement(interface, "source", {"network": wish.network})
-    ET.SubElement(interface, "model", {"type": "virtio"})
+    if MACHINES.get(arch) == "q35":
+        # A PCIe root port takes one device, and only those that are there at its start take one while it runs.
+        ET.SubElement(devices, "controller", {"type": "pci", "index": "0", "model": "pcie-root"})
+        for port in range(1, hotplug.ROOT_PORTS + 1):
+            ET.SubElement(devices, "controller", {"type": "pci", "index": str(port), "model": "pcie-root-port"})
+    hotplug.add_nic(devices, wish.nic)
     serial = ET.SubElement(devices, "serial", {"type": "pty"})
     # Not appended to: the log then holds this start of the guest only, and what it said on an earlier one is no answer.
     ET.SubElement(serial, "log", {"file": CONSOLE_LOG.format(name=wish.name), "append": "off"})
@@ -253,18 +280,12 @@ def mirror_ready(xml: str, target: str) -> bool:
     return False
 
 
-def edited(xml: str, wish: Wish) -> str:
-    """The domain's XML with the managed fields as wished, and all else as it was."""
+def edited(xml: str, wish: Wish, places: Mapping[str, Disk] | None = None) -> str:
+    """The domain's XML with the managed fields as wished, and all else as it was. `places`: see domain_xml()."""
     root = ET.fromstring(xml)
     root.set("type", DOMAIN_TYPES[wish.accelerator])
     _set_mark(root, wish)
     _set_vcpus(root, wish.vcpus)
-    if memory_mib(root) != wish.memory_mib:
-        for tag in ("memory", "currentMemory"):
-            element = root.find(tag)
-            if element is not None:
-                element.set("unit", "MiB")
-                element.text = str(wish.memory_mib)
     if _cpu_model(root.find("cpu")) != wish.cpu_model:
         old = root.find("cpu")
         place = list(root).index(old) if old is not None else len(root)
@@ -274,6 +295,7 @@ def edited(xml: str, wish: Wish) -> str:
     _set_interface(root, wish)
     if wish.watchdog:
         _set_watchdog(root)
+    _set_shape(root, wish, places or {})
     return ET.tostring(root, encoding="unicode")
 
 
@@ -282,28 +304,49 @@ def _set_vcpus(root: ET.Element, vcpus: int) -> None:
     if vcpu is None:
         vcpu = ET.SubElement(root, "vcpu", {"placement": "static"})
     if int(vcpu.get("current") or vcpu.text or 0) != vcpus:
-        vcpu.attrib.pop("current", None)
-        vcpu.text = str(vcpus)
+        # A maximum that somebody set stays when it is large enough.
+        most = int(vcpu.text or 0) if vcpu.get("current") else 0
+        vcpu.set("current", str(vcpus))
+        vcpu.text = str(max(most, vcpus))
+    _no_current(vcpu)
+
+
+def _no_current(vcpu: ET.Element) -> None:
+    if vcpu.get("current") == vcpu.text:
+        vcpu.attrib.pop("current")
+
+
+def _set_shape(root: ET.Element, wish: Wish, places: Mapping[str, Disk]) -> None:
+    """What a VM has beyond its name, size and first disk."""
+    shape, devices, vcpu = wish.shape, root.find("devices"), root.find("vcpu")
+    if vcpu is not None and shape.max_vcpus is not None:
+        vcpu.set("current", str(wish.vcpus))
+        vcpu.text = str(shape.max_vcpus)
+        _no_current(vcpu)
+    hotplug.set_memory(root, wish.memory_mib, shape.max_memory_mib)
+    hotplug.set_options(root, shape)
+    if devices is None:
+        return
+    wanted = {disk.name for disk in shape.disks}
+    for name, disk in hotplug.own_disks(root):
+        if name not in wanted:
+            devices.remove(disk)
+    there = hotplug.disk_targets(root)
+    for name in sorted(wanted - set(there)):
+        disk = _add_disk(devices, places[name], hotplug.next_target(root))
+        ET.SubElement(disk, "serial").text = name
+        hotplug.set_alias(disk, hotplug.DISK_ALIAS + name)
+    hotplug.set_nics(devices, shape.nics[1:])
 
 
 def _set_interface(root: ET.Element, wish: Wish) -> None:
-    interface = root.find("devices/interface")
-    devices = root.find("devices")
-    if interface is None and devices is not None:
-        interface = ET.SubElement(devices, "interface", {"type": "network"})
-        ET.SubElement(interface, "model", {"type": "virtio"})
-    if interface is None:
+    interface, devices = root.find("devices/interface"), root.find("devices")
+    if devices is None:
         return
-    mac, source = interface.find("mac"), interface.find("source")
-    if mac is None:
-        mac = ET.SubElement(interface, "mac")
-    mac.set("address", wish.mac)
-    if source is None:
-        source = ET.SubElement(interface, "source")
-    if source.get("network") != wish.network:
-        interface.set("type", "network")
-        source.attrib.clear()
-        source.set("network", wish.network)
+    if interface is None:
+        hotplug.add_nic(devices, wish.nic)
+    else:
+        hotplug.set_nic(interface, wish.nic)
 
 
 def _set_watchdog(root: ET.Element) -> None:
@@ -325,6 +368,10 @@ def _set_mark(root: ET.Element, wish: Wish) -> None:
         marked = ET.SubElement(metadata, _VM_TAG)
     marked.set("cpu_model", wish.cpu_model)
     marked.set("first_boot_data", wish.first_boot.digest)
+    for name, value in (("start_order", wish.shape.start_order), ("start_delay", wish.shape.start_delay)):
+        marked.attrib.pop(name, None)
+        if wish.autostart and wish.shape.start_order is not None:
+            marked.set(name, str(value))
 
 
 def volume_xml(name: str, size: int, fmt: str | None, image: Image | None = None, *, owner: int | None = None) -> str:
@@ -357,7 +404,7 @@ def read_volume(xml: str) -> Image:
     capacity = root.find("capacity")
     size = 0
     if capacity is not None and capacity.text:
-        size = int(capacity.text) * _UNITS.get(capacity.get("unit", "bytes"), 1)
+        size = hotplug.bytes_of(capacity, "bytes")
     kind = "raw" if fmt is None else fmt.get("type", "raw")
     return Image(
         path=root.findtext("target/path", ""),

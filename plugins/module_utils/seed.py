@@ -36,7 +36,8 @@ _YAML_WORDS = frozenset({"true", "false", "yes", "no", "on", "off", "null", "y",
 class FirstBoot:
     """What a VM is told when it boots for the first time.
 
-    `address` is an interface address with its prefix length ("10.0.0.5/24"), or None for DHCP.
+    `address` is an interface address with its prefix length ("10.0.0.5/24"), or None for DHCP. `more` has the MAC
+    address and the interface address of each further network card.
     """
 
     name: str
@@ -46,6 +47,7 @@ class FirstBoot:
     address: str | None = None
     gateway: str | None = None
     nameservers: tuple[str, ...] = ()
+    more: tuple[tuple[str, str], ...] = ()
 
     def files(self) -> dict[str, str]:
         """The three NoCloud files, by name."""
@@ -61,6 +63,13 @@ class FirstBoot:
         }
 
     def _network(self) -> list[str]:
+        lines = self._first_card()
+        for number, (mac, address) in enumerate(self.more, start=1):
+            lines += [f"  nic{number}:", "    match:", f'      macaddress: "{mac}"']
+            lines += ["    addresses:", f"      - {address}"]
+        return lines
+
+    def _first_card(self) -> list[str]:
         lines = ["version: 2", "ethernets:", "  nic0:", "    match:", f'      macaddress: "{self.mac}"']
         if self.address is None:
             return [*lines, "    dhcp4: true"]

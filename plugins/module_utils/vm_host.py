@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import shutil
 import time
+import xml.etree.ElementTree as ET
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
-from ansible_collections.croft.infra.plugins.module_utils import domain_xml, seed
+from ansible_collections.croft.infra.plugins.module_utils import domain_xml, guest_agent, hotplug, seed
 from ansible_collections.croft.infra.plugins.module_utils.domain import (
     Action,
     Actual,
@@ -22,6 +24,7 @@ from ansible_collections.croft.infra.plugins.module_utils.domain import (
     Image,
     Wish,
     actions,
+    extra_volume,
     root_volume,
     seed_volume,
     volume_format,
@@ -33,6 +36,9 @@ from ansible_collections.croft.infra.plugins.module_utils.libvirt_connection imp
     words,
 )
 from ansible_collections.croft.infra.plugins.module_utils.open_stores import Stores, read, write
+
+# How often a running guest is looked at, a second apart, until it took or let go of what was plugged.
+_LOOKS = 20
 
 
 class StepError(Exception):
@@ -59,6 +65,8 @@ class VmHost:
         self.pool = self.store.pool
         self.pool_type, self.pool_path = self.store.type, self.store.path
         self.images: dict[str, Image] = {}
+        # What a person should know of the steps that were carried out.
+        self.notes: list[str] = []
 
     # What is there
 
@@ -66,6 +74,7 @@ class VmHost:
         """The host, and what it has of each wished VM. Reads only."""
         domains = {domain.name(): domain for domain in self.conn.listAllDomains(0)}
         described = {name: domain_xml.describe(domain.XMLDesc(self.config_flags())) for name, domain in domains.items()}
+        owners = {place: name for name, about in described.items() for _target, place, _read_only in about.disks}
         active = self.pool is not None and bool(self.pool.isActive())
         if active:
             self._refresh()
@@ -87,10 +96,27 @@ class VmHost:
         actuals = {}
         for wish in wishes:
             if wish.name in domains:
-                actuals[wish.name] = Actual(self._look_at(domains[wish.name], described[wish.name]))
+                actual = Actual(self._look_at(domains[wish.name], described[wish.name], wish))
             else:
-                actuals[wish.name] = self._look_at_volumes(wish, volumes)
+                actual = self._look_at_volumes(wish, volumes)
+            actuals[wish.name] = self._with_extra_volumes(wish, actual, volumes, owners)
         return host, actuals
+
+    def _with_extra_volumes(
+        self, wish: Wish, actual: Actual, volumes: frozenset[str], owners: dict[str, str]
+    ) -> Actual:
+        """The volumes of wished disks that the domain does not have yet."""
+        attached = {} if actual.domain is None else actual.domain.extra
+        spare, taken = {}, {}
+        for disk in wish.shape.disks:
+            name = extra_volume(wish.name, disk.name, self.pool_type)
+            if disk.name in attached or name not in volumes:
+                continue
+            spare[disk.name] = int(self.pool.storageVolLookupByName(name).info()[1])
+            owner = owners.get(self.store.location(name))
+            if owner is not None:
+                taken[disk.name] = owner
+        return replace(actual, spare=spare, taken=taken) if spare else actual
 
     def config_flags(self) -> int:
         # Secure: else passwords that someone set would be lost when the XML is defined again.
@@ -113,8 +139,10 @@ class VmHost:
     def _volume_image(self, name: str) -> Image:
         return domain_xml.read_volume(self.pool.storageVolLookupByName(name).XMLDesc(0))
 
-    def _look_at(self, domain: Any, about: domain_xml.Description) -> Domain:
-        live = domain_xml.describe(domain.XMLDesc(0)).fields if domain.isActive() else None
+    def _look_at(self, domain: Any, about: domain_xml.Description, wish: Wish) -> Domain:
+        running = domain_xml.describe(domain.XMLDesc(0)) if domain.isActive() else None
+        # When it is started is no matter of the running domain.
+        live = None if running is None else replace(running.fields, start=about.fields.start)
         disk_path = about.disk_path(domain_xml.ROOT_TARGET)
         seed_path = about.disk_path(domain_xml.SEED_TARGET)
         disk = self.stores.volume_at(disk_path)
@@ -133,7 +161,25 @@ class VmHost:
             disk_path=disk_path,
             disk_bytes=None if disk is None else int(disk.info()[1]),
             seed=seed_state,
+            extra={name: self._size_at(about.disk_path(target)) for name, target in about.extra.items()},
+            memory_range=None if running is None else running.memory_range,
+            free_slots=0 if running is None else running.free_slots,
+            agent=running is not None and running.agent_connected,
+            mounted=self._mounted(domain, running, wish),
         )
+
+    def _size_at(self, path: str | None) -> int | None:
+        volume = self.stores.volume_at(path)
+        return None if volume is None else int(volume.info()[1])
+
+    def _mounted(self, domain: Any, running: domain_xml.Description | None, wish: Wish) -> frozenset[str]:
+        """The disks that shall be detached and that the guest uses, as far as its agent tells."""
+        if running is None or wish.state != "running":
+            return frozenset()
+        leaving = set(running.extra) - {disk.name for disk in wish.shape.disks}
+        if not leaving or not running.agent_connected:
+            return frozenset()
+        return frozenset(leaving & guest_agent.disks_in_use(domain))
 
     def _look_at_volumes(self, wish: Wish, volumes: frozenset[str]) -> Actual:
         root, first = root_volume(wish.name, self.pool_type), seed_volume(wish.name)
@@ -156,7 +202,21 @@ class VmHost:
             [(wish.name, step) for wish in wishes for step in plans[wish.name] if step.action == "stop"], patience
         )
         for wish in wishes:
-            _Work(self, wish, actuals[wish.name], arch).take([s for s in plans[wish.name] if s.action != "stop"])
+            steps = [step for step in plans[wish.name] if step.action not in ("stop", "restart")]
+            _Work(self, wish, actuals[wish.name], arch).take(steps)
+        restarts = [(wish, step) for wish in wishes for step in plans[wish.name] if step.action == "restart"]
+        self._stop([(wish.name, step) for wish, step in restarts], patience)
+        for wish, step in restarts:
+            _Work(self, wish, actuals[wish.name], arch).take([replace(step, action="start")])
+
+    def wait(self, look: Callable[[], Any], wanted: Any) -> Any:
+        """Look until it is as wanted, at most so often; what was seen last."""
+        for _look in range(_LOOKS):
+            seen = look()
+            if seen == wanted:
+                return seen
+            self._sleep(1)
+        return look()
 
     def _stop(self, stops: list[tuple[str, Action]], patience: int) -> None:
         asked = []
@@ -196,7 +256,8 @@ class _Work:
     def take(self, steps: list[Action]) -> None:
         for step in steps:
             try:
-                getattr(self, f"_{step.action}")()
+                method = getattr(self, f"_{step.action}")
+                method(step.device) if step.device or step.action == "grow_file_system" else method()
             except (self._host.lv.libvirtError, LibvirtFailedError, RuntimeError, OSError) as error:
                 left = self._undo() if self._actual.domain is None and step.action != "start" else ""
                 raise StepError(self._wish.name, step, words(error) + left, self._done) from error
@@ -261,23 +322,115 @@ class _Work:
         if self._actual.domain is None:
             self.pool.storageVolLookupByName(self._root()).resize(size, 0)
             return
-        domain = self.conn.lookupByName(self._wish.name)
-        if domain.isActive():
-            domain.blockResize(domain_xml.ROOT_TARGET, size, self._host.lv.VIR_DOMAIN_BLOCK_RESIZE_BYTES)
+        self._resize(domain_xml.ROOT_TARGET, self._actual.domain.disk_path, size)
+
+    def _resize(self, target: str, path: str | None, size: int | None) -> None:
+        """Make a disk of the domain larger: through QEMU where that has it open."""
+        domain = self._domain()
+        running = domain_xml.describe(domain.XMLDesc(0)) if domain.isActive() else None
+        if running is not None and running.disk_path(target) is not None:
+            domain.blockResize(target, size, self._host.lv.VIR_DOMAIN_BLOCK_RESIZE_BYTES)
         else:
-            self._host.stores.volume_at(self._actual.domain.disk_path).resize(size, 0)
+            self._host.stores.volume_at(path).resize(size, 0)
+
+    def _domain(self) -> Any:
+        return self.conn.lookupByName(self._wish.name)
+
+    def _config(self) -> str:
+        return str(self._domain().XMLDesc(self._host.config_flags()))
+
+    def _extra(self, disk: str) -> str:
+        return extra_volume(self._wish.name, disk, self._host.pool_type)
+
+    def _create_volume(self, disk: str) -> None:
+        size = next(wished.bytes for wished in self._wish.shape.disks if wished.name == disk)
+        fmt = volume_format(self._host.pool_type, "qcow2")
+        self.pool.createXML(domain_xml.volume_xml(self._extra(disk), size, fmt, owner=self._host.store.owner), 0)
+
+    def _grow_volume(self, disk: str) -> None:
+        size = next(wished.bytes for wished in self._wish.shape.disks if wished.name == disk)
+        if self._actual.domain is None or disk not in self._actual.domain.extra:
+            self.pool.storageVolLookupByName(self._extra(disk)).resize(size, 0)
+            return
+        about = domain_xml.describe(self._config())
+        target = about.extra[disk]
+        self._resize(target, about.disk_path(target), size)
+
+    def _grow_file_system(self, disk: str) -> None:
+        trouble = guest_agent.grow_file_systems(self._domain(), disk)
+        if trouble is not None:
+            word = f"disk {disk}" if disk else "its root disk"
+            self._note(f"{word} is larger, and the guest did not let its file system fill it: {trouble}")
+
+    def _note(self, text: str) -> None:
+        self._host.notes.append(f"{self._wish.name}: {text}")
+
+    def _places(self) -> dict[str, domain_xml.Disk]:
+        """The further disks that there are volumes of."""
+        there = self._actual.domain.extra if self._actual.domain is not None else {}
+        names = [disk.name for disk in self._wish.shape.disks if disk.name not in there]
+        return {name: self._host.store.disk(self._extra(name)) for name in names}
 
     def _define(self) -> None:
         store = self._host.store
         root, first = store.disk(self._root()), store.disk(seed_volume(self._wish.name))
-        self.conn.defineXML(domain_xml.domain_xml(self._wish, self._arch, root, first))
+        self.conn.defineXML(domain_xml.domain_xml(self._wish, self._arch, root, first, self._places()))
 
     def _redefine(self) -> None:
-        domain = self.conn.lookupByName(self._wish.name)
-        self.conn.defineXML(domain_xml.edited(domain.XMLDesc(self._host.config_flags()), self._wish))
+        self.conn.defineXML(domain_xml.edited(self._config(), self._wish, self._places()))
+
+    def _set_vcpus(self) -> None:
+        wanted, domain = self._wish.vcpus, self._domain()
+        domain.setVcpusFlags(wanted, self._host.lv.VIR_DOMAIN_AFFECT_LIVE)
+        trouble = guest_agent.bring_online(domain, wanted, self._host.wait)
+        if trouble is not None:
+            self._note(f"has {wanted} vCPUs, and the guest does not use them all: {trouble}")
+
+    def _set_memory(self) -> None:
+        domain = self._domain()
+        root = ET.fromstring(domain.XMLDesc(0))
+        device = hotplug.set_requested(root, self._wish.memory_mib)
+        domain.updateDeviceFlags(ET.tostring(device, encoding="unicode"), self._host.lv.VIR_DOMAIN_AFFECT_LIVE)
+        wanted = self._wish.memory_mib - (hotplug.memory_range(root) or (0, 0))[0]
+        taken = self._host.wait(lambda: hotplug.plugged_mib(ET.fromstring(domain.XMLDesc(0))), wanted)
+        if taken != wanted:
+            self._note(
+                f"was offered {wanted} MiB beyond its first memory and has taken {taken} of them so far; its kernel "
+                "needs the driver virtio_mem"
+            )
+
+    def _attach(self, alias: str) -> None:
+        device = hotplug.by_alias(ET.fromstring(self._config()), alias)
+        assert device is not None
+        # Where it is on the guest's bus is libvirt's to say: the definition's place may be taken in the running guest.
+        for place in device.findall("address"):
+            device.remove(place)
+        self._domain().attachDeviceFlags(ET.tostring(device, encoding="unicode"), self._host.lv.VIR_DOMAIN_AFFECT_LIVE)
+
+    def _detach(self, alias: str) -> None:
+        """Ask the guest to let go of a device; it is gone when it did."""
+        domain = self._domain()
+        device = hotplug.by_alias(ET.fromstring(domain.XMLDesc(0)), alias)
+        assert device is not None
+        domain.detachDeviceFlags(ET.tostring(device, encoding="unicode"), self._host.lv.VIR_DOMAIN_AFFECT_LIVE)
+        there = self._host.wait(lambda: hotplug.by_alias(ET.fromstring(domain.XMLDesc(0)), alias) is not None, False)
+        if there:
+            raise RuntimeError("the guest has not let go of it; run again when it is not in use there")
+
+    def _attach_disk(self, name: str) -> None:
+        self._attach(hotplug.DISK_ALIAS + name)
+
+    def _detach_disk(self, name: str) -> None:
+        self._detach(hotplug.DISK_ALIAS + name)
+
+    def _attach_nic(self, name: str) -> None:
+        self._attach(hotplug.NIC_ALIAS + name)
+
+    def _detach_nic(self, name: str) -> None:
+        self._detach(hotplug.NIC_ALIAS + name)
 
     def _set_autostart(self) -> None:
-        self.conn.lookupByName(self._wish.name).setAutostart(int(self._wish.autostart))
+        self._domain().setAutostart(int(self._wish.libvirt_starts_it))
 
     def _start(self) -> None:
         self.conn.lookupByName(self._wish.name).create()

@@ -9,9 +9,10 @@ import re
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from ansible_collections.croft.infra.plugins.module_utils import devices
 from ansible_collections.croft.infra.plugins.module_utils.domain import DEFAULT_CPU, GIB, Wish
 from ansible_collections.croft.infra.plugins.module_utils.guest_health import SIGNALS
 from ansible_collections.croft.infra.plugins.module_utils.identity import vm_mac, vm_uuid
@@ -34,6 +35,7 @@ FIELDS = frozenset(
         "state",
     }
     | {"image", "network", "address", "gateway", "nameservers", "uuid", "mac", "health"}
+    | devices.FIELDS
 )
 
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
@@ -53,6 +55,7 @@ class Defaults:
     ssh_authorized_keys: tuple[str, ...] = ()
     gateway: str | None = None
     nameservers: tuple[str, ...] = ()
+    allow_restart: tuple[str, ...] = ()
 
 
 class _Entry:
@@ -62,6 +65,10 @@ class _Entry:
         self._entry = entry
         self._where = where
         self.problems: list[str] = []
+
+    @property
+    def entry(self) -> Mapping[str, Any]:
+        return self._entry
 
     def wrong(self, text: str) -> None:
         self.problems.append(f"{self._where}: {text}")
@@ -130,7 +137,7 @@ def read_wishes(entries: Iterable[Any], defaults: Defaults) -> tuple[list[Wish],
         if wish is not None and not reader.problems:
             wishes.append(wish)
     problems += [f"{name}: this name is there {count} times" for name, count in Counter(names).items() if count > 1]
-    problems += _shared("MAC address", ((wish.mac, wish.name) for wish in wishes))
+    problems += _shared("MAC address", ((mac, wish.name) for wish in wishes for mac in wish.macs))
     problems += _shared("UUID", ((wish.uuid, wish.name) for wish in wishes))
     problems += _shared(
         "address", ((w.first_boot.address.partition("/")[0], w.name) for w in wishes if w.first_boot.address)
@@ -163,12 +170,20 @@ def _read(name: str, reader: _Entry, defaults: Defaults) -> Wish | None:
     identity = reader.checked("uuid", vm_uuid(name), uuid.UUID, "a UUID")
     mac = reader.checked("mac", vm_mac(name), _check_mac, "a unicast MAC address like 52:54:00:12:34:56")
     identity, mac = str(uuid.UUID(identity)) if identity else None, mac.lower() if mac else None
-    first_boot = _read_first_boot(name, str(identity), str(mac), reader, defaults)
-    autostart = reader.flag("autostart", True)
     health = reader.value("health", [])
     if not isinstance(health, list) or set(map(str, health)) - set(SIGNALS):
         reader.wrong(f"health is {health!r}; give a list of {' and '.join(SIGNALS)}")
     image, network = reader.text("image", defaults.image), reader.text("network", defaults.network)
+    shape, wrong = devices.read_shape(name, reader.entry, defaults.network)
+    for text in wrong:
+        reader.wrong(text)
+    if shape.nics:
+        network, mac = shape.nics[0].path, shape.nics[0].mac
+    first_boot = _read_first_boot(name, str(identity), str(mac), reader, defaults)
+    if shape.nics:
+        more = tuple((nic.mac, nic.address) for nic in shape.nics[1:] if nic.address)
+        first_boot = replace(first_boot, address=shape.nics[0].address, more=more)
+    autostart = reader.flag("autostart", True)
     for field, value in (("image", image), ("network", network)):
         if not value:
             reader.wrong(f"has no {field}, and the deployment names none; give one")
@@ -187,9 +202,11 @@ def _read(name: str, reader: _Entry, defaults: Defaults) -> Wish | None:
         state=state,
         autostart=autostart,
         accelerator=defaults.accelerator,
-        cpu_model=defaults.cpu_model or DEFAULT_CPU[defaults.accelerator],
+        cpu_model=shape.cpu_model or defaults.cpu_model or DEFAULT_CPU[defaults.accelerator],
         clone=defaults.clone,
         watchdog="watchdog" in health,
+        shape=shape,
+        allow_restart=name in defaults.allow_restart,
     )
 
 

@@ -165,6 +165,7 @@ ARGUMENTS = {
     "gateway": {"type": "str"},
     "nameservers": {"type": "list", "elements": "str", "default": []},
     "stop_timeout": {"type": "int", "default": 120},
+    "allow_restart": {"type": "list", "elements": "str", "default": []},
     "uri": {"type": "str", "default": DEFAULT_URI},
 }
 
@@ -215,6 +216,8 @@ def run(module: AnsibleModule, wishes: list[domain.Wish], vm_host: VmHost | None
                 changed=bool(error.done)
                 or any(machine["actions"] for machine in machines if machine["name"] in before),
             )
+        for text in vm_host.notes:
+            module.warn(text)
     module.exit_json(**result)
 
 

@@ -98,15 +98,21 @@ class VirtualMachine:
     uuid: str
     mac: str
     health: tuple[str, ...] = ()
+    # What its host does with the entry beyond what the rules read (module_utils/devices.py), as it was given.
+    shape: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    extra_gib: int = 0
 
     @property
     def disk_mib(self) -> int:
-        return self.disk_gib * 1024
+        return (self.disk_gib + self.extra_gib) * 1024
 
     def as_dict(self) -> dict[str, Any]:
-        entry = {name: getattr(self, name) for name in self.__slots__}
+        entry = {name: getattr(self, name) for name in RULED_FIELDS}
         entry |= {name: list(entry[name]) for name in ("nameservers", "health")}
-        return entry
+        return entry | dict(self.shape)
+
+
+RULED_FIELDS = tuple(name for name in VirtualMachine.__slots__ if name not in ("shape", "extra_gib"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,10 +15,11 @@ from datetime import date
 from fractions import Fraction
 from typing import Any
 
-from ansible_collections.croft.infra.plugins.module_utils import identity
+from ansible_collections.croft.infra.plugins.module_utils import devices, identity
 from ansible_collections.croft.infra.plugins.module_utils.guest_health import SIGNALS
 from ansible_collections.croft.infra.plugins.plugin_utils.sizing.model import (
     LAYOUTS,
+    RULED_FIELDS,
     STATES,
     WORKLOADS,
     Host,
@@ -49,7 +50,9 @@ _SIZES = {
     "memory_mib": ("MiB", "give the memory that the guest gets"),
     "disk_gib": ("GiB", "give the size of the root disk"),
 }
-_VM_KEYS = tuple(VirtualMachine.__slots__)
+_VM_KEYS = (*RULED_FIELDS, *sorted(devices.FIELDS))
+# In place of the network that the deployment names for cards that name none; that is for the host to know.
+_DEPLOYMENT_NETWORK = "deployment"
 _CAPACITY_KEYS = ("sockets", "cores", "threads", "memory_mib", "disk_gib", "numa_nodes")
 _RESERVED_KEYS = ("cpus", "memory_mib", "osds")
 HOST_VARIABLES = ("croft_capacity", "host_reserved", "croft_host_facts", "ceph_osd_devices")
@@ -186,6 +189,11 @@ def _parse_vm(where: str, raw: Mapping[str, Any], problems: Problems, hosts: tup
     for key, pattern in _WORDS:
         words[key] = _parse_word(given[key], pattern, f"{where}.{key}", problems) if key in given else None
     network = _NO_NETWORK if _NETWORK_KEYS.isdisjoint(given) else _parse_network(given, where, problems)
+    shape = {key: given[key] for key in devices.FIELDS if key in given}
+    first = _read_shape(name or "", raw, where, problems) if shape else None
+    if first is not None:
+        network = {**network, "address": first.address}
+        words["network"] = None if first.source == _DEPLOYMENT_NETWORK else first.source
     identifiers = {
         "uuid": _parse_uuid(given["uuid"], f"{where}.uuid", problems) if "uuid" in given else None,
         "mac": _parse_mac(given["mac"], f"{where}.mac", problems) if "mac" in given else None,
@@ -209,9 +217,20 @@ def _parse_vm(where: str, raw: Mapping[str, Any], problems: Problems, hosts: tup
         network=words["network"],
         **network,
         uuid=identifiers["uuid"] or identity.vm_uuid(name),
-        mac=identifiers["mac"] or identity.vm_mac(name),
+        mac=identifiers["mac"] or (first.mac if first is not None else identity.vm_mac(name)),
         health=health,
+        shape=shape,
+        extra_gib=devices.extra_gib(shape),
     )
+
+
+def _read_shape(name: str, raw: Mapping[str, Any], where: str, problems: Problems) -> devices.Nic | None:
+    """Note what is wrong with the fields that the host's module reads; the first network card, when it is named."""
+    shape, wrong = devices.read_shape(name, raw, _DEPLOYMENT_NETWORK)
+    for text in wrong:
+        field, _blank, rest = text.partition(" ")
+        problems.add(f"{where}.{field}", rest)
+    return shape.nics[0] if shape.nics else None
 
 
 _WORDS = (("anti_affinity", _GROUP), ("affinity", _GROUP), ("image", _WORD), ("network", _WORD))

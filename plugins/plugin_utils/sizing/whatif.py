@@ -14,8 +14,10 @@ from datetime import date
 from fractions import Fraction
 from typing import Any
 
+from ansible_collections.croft.infra.plugins.module_utils.devices import FIELDS, extra_gib
 from ansible_collections.croft.infra.plugins.plugin_utils.sizing.limits import demand, shared_ceiling_mib
 from ansible_collections.croft.infra.plugins.plugin_utils.sizing.model import (
+    RULED_FIELDS,
     Host,
     HostClass,
     Inputs,
@@ -238,9 +240,10 @@ def inputs_of(plan: Any) -> Inputs:
 
 
 def _vm(entry: Mapping[str, Any]) -> VirtualMachine:
-    fields = {name: entry[name] for name in VirtualMachine.__slots__}
-    lists = {name: tuple(fields[name]) for name in ("nameservers", "health")}
-    return VirtualMachine(**{**fields, **lists})
+    fields = {name: entry[name] for name in RULED_FIELDS}
+    fields |= {name: tuple(fields[name]) for name in ("nameservers", "health")}
+    shape = {name: entry[name] for name in FIELDS if name in entry}
+    return VirtualMachine(**fields, shape=shape, extra_gib=extra_gib(shape))
 
 
 def _host(name: str, host: Mapping[str, Any]) -> Host:
