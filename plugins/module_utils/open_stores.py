@@ -68,7 +68,7 @@ class OpenStore:
         # Of an RBD image libvirt makes a clone of its protected snapshot.
         made = self.pool.createXMLFrom(xml, golden, 0)
         if self.type == RBD_POOL and not linked:
-            with _images(made) as images:
+            with rbd_images_of(made) as images:
                 images.flatten(name)
         if made.info()[1] < size:
             made.resize(size, 0)
@@ -144,7 +144,7 @@ def opened(uri: str, main: Store, others: Sequence[Store]) -> Iterator[Stores]:
 
 
 @contextmanager
-def _images(volume: Any) -> Iterator[RbdImages]:
+def rbd_images_of(volume: Any) -> Iterator[RbdImages]:
     """The pool of a volume that is an RBD image, over librbd. Raises LibvirtFailedError."""
     source = domain_xml.read_rbd_pool(volume.storagePoolLookupByVolume().XMLDesc(0))
     assert source is not None
@@ -163,7 +163,7 @@ def _is_rbd(volume: Any) -> bool:
 def read(volume: Any, length: int) -> bytes:
     """The first bytes of a volume."""
     if _is_rbd(volume):
-        with _images(volume) as images:
+        with rbd_images_of(volume) as images:
             return images.read(volume.name(), length)
     stream = volume.connect().newStream(0)
     volume.download(stream, 0, length, 0)
@@ -177,7 +177,7 @@ def read(volume: Any, length: int) -> bytes:
 def write(volume: Any, data: bytes) -> None:
     """Write over the beginning of a volume."""
     if _is_rbd(volume):
-        with _images(volume) as images:
+        with rbd_images_of(volume) as images:
             images.write(volume.name(), data)
         return
     stream = volume.connect().newStream(0)

@@ -26,6 +26,7 @@ from ansible_collections.croft.infra.plugins.module_utils.domain import (
     seed_volume,
     volume_format,
 )
+from ansible_collections.croft.infra.plugins.module_utils.guest_stop import StopError, shut_down
 from ansible_collections.croft.infra.plugins.module_utils.libvirt_connection import (
     DOMAIN_STATES,
     LibvirtFailedError,
@@ -159,24 +160,14 @@ class VmHost:
             _Work(self, wish, actuals[wish.name], arch).take([s for s in plans[wish.name] if s.action != "stop"])
 
     def _stop(self, stops: list[tuple[str, Action]], patience: int) -> None:
-        asked = []
-        for name, step in stops:
-            try:
-                domain = self.conn.lookupByName(name)
-                domain.shutdown()
-            except self.lv.libvirtError as error:
-                raise StepError(name, step, words(error), []) from error
-            asked.append((name, step, domain))
-        for _look in range(patience):
-            asked = [entry for entry in asked if entry[2].isActive()]
-            if not asked:
-                return
-            self._sleep(1)
-        late = [entry for entry in asked if entry[2].isActive()]
+        named = dict(stops)
+        try:
+            late = shut_down([self.conn.lookupByName(name) for name in named], patience, self._sleep)
+        except StopError as error:
+            raise StepError(error.name, named[error.name], str(error), []) from error
         if late:
-            others = ", ".join(name for name, _step, _domain in late)
             raise StepError(
-                late[0][0], late[0][1], f"still running {patience} s after it was asked to stop: {others}", []
+                late[0], named[late[0]], f"still running {patience} s after it was asked to stop: {', '.join(late)}", []
             )
 
 
