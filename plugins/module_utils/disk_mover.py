@@ -162,6 +162,15 @@ class DiskMover:
         return {"name": name, "state": "done", "disks": moved}
 
     def _copy(self, domain: Any, disk: Disk, old: Any, store: OpenStore, made: list[Any]) -> None:
+        self._mirror(domain, disk, old, store, made)
+        try:
+            domain.blockJobAbort(disk.target, self.lv.VIR_DOMAIN_BLOCK_JOB_ABORT_PIVOT)
+        except self.lv.libvirtError:
+            quietly(lambda: domain.blockJobAbort(disk.target, 0))
+            raise
+
+    def _mirror(self, domain: Any, disk: Disk, old: Any, store: OpenStore, made: list[Any]) -> None:
+        """Make the volume and have it follow every write of the guest."""
         lv = self.lv
         xml = old.XMLDesc(0)
         about, parent = domain_xml.read_volume(xml), domain_xml.backing_path(xml)
@@ -180,7 +189,6 @@ class DiskMover:
         domain.blockCopy(disk.target, domain_xml.disk_xml(store.disk(disk.name), disk.target), {}, flags)
         try:
             self._wait(domain, disk)
-            domain.blockJobAbort(disk.target, lv.VIR_DOMAIN_BLOCK_JOB_ABORT_PIVOT)
         except (lv.libvirtError, TimeoutError):
             quietly(lambda: domain.blockJobAbort(disk.target, 0))
             raise
