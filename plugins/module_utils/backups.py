@@ -60,23 +60,33 @@ def sets_of(names: Iterable[str]) -> tuple[list[str], list[str]]:
 
 def next_backup(seen: Seen, *, full_after: int, full: bool = False) -> Next:
     """What comes next. ``full_after``: so many incremental backups follow a full one."""
-    formats = seen.formats or {}
+    copied = _why_not_followed(seen)
+    if copied:
+        return Next("copy", reason=copied)
+    fresh = "it was asked for" if full else _why_no_chain(seen.sets[-1] if seen.sets else None, full_after)
+    return Next("full", reason=fresh) if fresh else Next("inc", seen.sets[-1].name)
+
+
+def _why_not_followed(seen: Seen) -> str | None:
+    """Why nobody knows what the VM writes after a backup."""
     if seen.state != "running":
-        return Next("copy", reason="it does not run, so that nothing would follow what it writes")
+        return "it does not run, so that nothing would follow what it writes"
     if seen.snapshots:
-        return Next("copy", reason="it has snapshots, beside which libvirt follows no writes")
-    if any(fmt != "qcow2" for fmt in formats.values()):
-        return Next("copy", reason="only of qcow2 disks QEMU knows what was written since")
-    last = seen.sets[-1] if seen.sets else None
-    if full:
-        return Next("full", reason="it was asked for")
+        return "it has snapshots, beside which libvirt follows no writes"
+    if any(fmt != "qcow2" for fmt in (seen.formats or {}).values()):
+        return "only of qcow2 disks QEMU knows what was written since"
+    return None
+
+
+def _why_no_chain(last: Set | None, full_after: int) -> str | None:
+    """Why no incremental backup can follow in the newest set."""
     if last is None or not last.checkpoints:
-        return Next("full", reason="there is none yet that others could follow")
+        return "there is none yet that others could follow"
     if last.cut_off:
-        return Next("full", reason="the last one was cut off")
+        return "the last one was cut off"
     if len(last.checkpoints) > full_after:
-        return Next("full", reason=f"{full_after} incremental ones followed the last full one")
-    return Next("inc", last.name)
+        return f"{full_after} incremental ones followed the last full one"
+    return None
 
 
 def outdated(sets: Sequence[str], keep: int) -> list[str]:

@@ -92,9 +92,8 @@ def _uuid(value: Any) -> str | None:
 def own(place: str, name: str, *, read_only: bool) -> bool:
     """Whether a disk of the VM's domain is the VM's own, by its name: what others attached by hand stays."""
     volume = PurePosixPath(place).name
-    if volume == seed_volume(name):
-        return True
-    return not read_only and (PurePosixPath(volume).stem == name or volume.startswith(f"{name}-"))
+    # A VM's name has no dot, so that web1.qcow2 and web1.data.qcow2 are no other VM's.
+    return volume == seed_volume(name) or (not read_only and volume.startswith(f"{name}."))
 
 
 def problems(leaving: Iterable[Leaving], found: Mapping[str, Found]) -> list[str]:

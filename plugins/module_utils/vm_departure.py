@@ -12,7 +12,7 @@ from typing import Any
 
 from ansible_collections.croft.infra.plugins.module_utils import disk_lease, domain_xml, seed
 from ansible_collections.croft.infra.plugins.module_utils.departure import Found, Leaving, own, steps
-from ansible_collections.croft.infra.plugins.module_utils.domain import RBD_POOL, root_volume, seed_volume
+from ansible_collections.croft.infra.plugins.module_utils.domain import RBD_POOL, seed_volume
 from ansible_collections.croft.infra.plugins.module_utils.guest_stop import StopError, shut_down
 from ansible_collections.croft.infra.plugins.module_utils.libvirt_connection import (
     DOMAIN_STATES,
@@ -85,7 +85,10 @@ class Departures:
                 continue
             mark = read(store.pool.storageVolLookupByName(first), seed.MARK_BYTES)
             if seed.read_mark(mark, one.uuid) in ("building", "ready"):
-                names = [name for name in (root_volume(one.name, store.type), first) if name in volumes]
+                names = [
+                    *sorted(name for name in volumes if own(name, one.name, read_only=False) and name != first),
+                    first,
+                ]
                 places = [store.location(name) for name in names]
                 if not used.intersection(places):
                     found[one.name] = Found(volumes=tuple(places))

@@ -34,6 +34,7 @@ from ansible_collections.croft.infra.plugins.module_utils.libvirt_connection imp
     words,
 )
 from ansible_collections.croft.infra.plugins.module_utils.open_stores import Stores, read, write
+from ansible_collections.croft.infra.plugins.module_utils.strays import strays
 
 
 class StepError(Exception):
@@ -88,7 +89,7 @@ class VmHost:
         actuals = {}
         for wish in wishes:
             if wish.name in domains:
-                actuals[wish.name] = Actual(self._look_at(domains[wish.name], described[wish.name]))
+                actuals[wish.name] = Actual(self._look_at(domains[wish.name], described[wish.name], wish))
             else:
                 actuals[wish.name] = self._look_at_volumes(wish, volumes)
         return host, actuals
@@ -114,8 +115,9 @@ class VmHost:
     def _volume_image(self, name: str) -> Image:
         return domain_xml.read_volume(self.pool.storageVolLookupByName(name).XMLDesc(0))
 
-    def _look_at(self, domain: Any, about: domain_xml.Description) -> Domain:
-        live = domain_xml.describe(domain.XMLDesc(0)).fields if domain.isActive() else None
+    def _look_at(self, domain: Any, about: domain_xml.Description, wish: Wish) -> Domain:
+        now = domain.XMLDesc(0) if domain.isActive() else None
+        live = None if now is None else domain_xml.describe(now).fields
         disk_path = about.disk_path(domain_xml.ROOT_TARGET)
         seed_path = about.disk_path(domain_xml.SEED_TARGET)
         disk = self.stores.volume_at(disk_path)
@@ -131,6 +133,7 @@ class VmHost:
             config=about.fields,
             live=live,
             persistent=bool(domain.isPersistent()),
+            strays=strays(domain.XMLDesc(self.config_flags()), now, [wish.mac]),
             disk_path=disk_path,
             disk_bytes=None if disk is None else int(disk.info()[1]),
             seed=seed_state,

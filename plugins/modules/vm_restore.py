@@ -141,7 +141,7 @@ def run(module: AnsibleModule, stores: Stores) -> None:
         problems += place_problems(stores, entry)
     if problems:
         module.fail_json(msg="\n".join(["Nothing was restored:", *problems]), problems=problems)
-    done = []
+    done: list[dict[str, Any]] = []
     for entry in given["restore"]:
         name = entry["name"]
         chosen = entry["set"] or max(one.name for one in sets[name])

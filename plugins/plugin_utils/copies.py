@@ -53,7 +53,7 @@ def copies(
                 continue
             if not shared and sources[name] != host:
                 problems.append(
-                    f"{new}: goes to {host}, and {name} is on {sources[name]}, on local storage; pin {new} there (host: "
+                    f"{new}: goes to {host}, and {name} is on {sources[name]}, on local storage; pin it there (host: "
                     f"{sources[name]}), it can migrate afterwards"
                 )
                 continue
