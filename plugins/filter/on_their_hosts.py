@@ -32,6 +32,10 @@ options:
     type: list
     elements: str
     default: []
+  also:
+    description: The key of another name that the VM may bear by now, when a run was cut off.
+    type: str
+    default: ""
 """
 
 EXAMPLES = r"""
@@ -55,10 +59,10 @@ from ansible_collections.croft.infra.plugins.plugin_utils import storage_moves a
 
 
 def on_their_hosts(
-    asked: Any, hosts: Sequence[str], hostvars: Mapping[str, Any], keys: Sequence[str] = ()
+    asked: Any, hosts: Sequence[str], hostvars: Mapping[str, Any], keys: Sequence[str] = (), also: str = ""
 ) -> dict[str, list[Any]]:
     facts = {host: hostvars[host].get("croft_host_facts") or {} for host in hosts}
-    found, problems = pure.on_their_hosts(asked, facts, keys)
+    found, problems = pure.on_their_hosts(asked, facts, keys, also)
     if problems:
         raise AnsibleFilterError("Nothing is done:\n" + "\n".join(problems))
     return found

@@ -17,16 +17,17 @@ def here(wished: Sequence[Mapping[str, Any]], health: Mapping[str, Any]) -> list
 def drift(results: Mapping[str, Mapping[str, Any] | None]) -> dict[str, Any]:
     """{lines, table} of what croft.infra.virtual_machines returned by host with ``compare``.
 
-    ``lines``: one for each field that differs and each device that somebody attached; ``table``: of each VM every field,
-    as text.
+    ``lines``: one for each field that differs and each device that somebody attached; ``table``: every field of each
+    VM, as text.
     """
     lines: list[str] = []
     table: dict[str, dict[str, str]] = {}
     for host in sorted(results):
         result = results[host]
-        if result is None:
+        if result is None or result.get("unreachable") or result.get("skipped"):
+            # Whoever asks for the VMs' health tells that.
             continue
-        if result.get("failed"):
+        if "virtual_machines" not in result:
             lines += [f"host {host}: {line.removeprefix('- ')}" for line in _problems(result)]
             continue
         for vm in result.get("virtual_machines") or ():

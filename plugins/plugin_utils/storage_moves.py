@@ -19,11 +19,12 @@ def homes(facts: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
 
 
 def on_their_hosts(
-    asked: Any, facts: Mapping[str, Mapping[str, Any]], keys: Sequence[str] = ()
+    asked: Any, facts: Mapping[str, Mapping[str, Any]], keys: Sequence[str] = (), also: str = ""
 ) -> tuple[dict[str, list[Any]], list[str]]:
     """({host: entries}, problems): each entry with the host that its VM is on.
 
     ``asked``: names, or with ``keys`` mappings that have ``name`` and these; ``facts``: croft_host_facts by host.
+    ``also``: the key of another name that the VM may bear by now.
     """
     if not isinstance(asked, Sequence) or isinstance(asked, str):
         return {}, [f"is {asked!r}; give a list of {'mappings with name, ' + ', '.join(keys) if keys else 'names'}"]
@@ -38,11 +39,12 @@ def on_their_hosts(
             problems.append(f"[{number}]: is {entry!r}; give the name of a VM")
             continue
         name = str(entry["name"]) if keys else str(entry)
-        if name not in where:
+        home = where.get(name) or (where.get(str(entry[also])) if also else None)
+        if home is None:
             problems.append(f"{name}: is on none of the hosts {', '.join(sorted(facts))}")
         else:
             one = {key: str(entry[key]) for key in ("name", *keys)} if keys else name
-            found.setdefault(where[name], []).append(one)
+            found.setdefault(home, []).append(one)
     return found, problems
 
 
