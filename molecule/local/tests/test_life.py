@@ -5,16 +5,11 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import pytest
-
-sys.path.append(str(Path(__file__).resolve().parents[2]))
-
 from on_lab import GUESTS, HOSTS, fatal, guest, node, where
 
 Play = Callable[..., Any]
@@ -99,19 +94,28 @@ def test_a_backup_of_a_running_vm_boots_as_another_and_holds_its_data(play: Play
     assert second["bytes"] < first["bytes"] / 10
     host = where()["web2"]
     vms = [*wished, new_vm("back1", host)]
-    restored = play("playbooks/restore.yml", restore=[{"name": "web2", "as": "back1"}], virtual_machines=vms)
+    as_another = {"restore": [{"name": "web2", "as": "back1"}], "virtual_machines": vms}
+    restored = play("playbooks/restore.yml", virtual_machines_ready_timeout=600, **as_another)
     assert restored.rc == 0, restored.output
     assert answers("back1", "cat /root/data; hostname").split() == ["full", "incremental", "back1"]
     assert answers("web2", "hostname").strip() == "web2"
-    again = play("playbooks/restore.yml", restore=[{"name": "web2", "as": "back1"}], virtual_machines=vms)
+    again = play("playbooks/restore.yml", **as_another)
     assert "back1: there is such a VM already" in fatal(again)
 
 
-def test_a_vm_that_no_list_names_is_told_and_not_touched(play: Play, wished: list[dict[str, Any]]) -> None:
-    """back1 of the test before."""
-    run = play("playbooks/verify.yml", virtual_machines=wished)
-    assert "VM back1: is on " in fatal(run)
-    assert "in no list" in fatal(run)
+def test_what_people_did_by_hand_is_told_and_not_touched(play: Play, wished: list[dict[str, Any]]) -> None:
+    """back1 of the test before is in no list; web2 gets another size and a disk."""
+    vms = [vm for vm in wished if vm["name"] != "back1"]
+    by_hand = "virsh setmaxmem web2 256M --config; virsh setmem web2 256M --config; truncate -s 1M /srv/hand.img"
+    on_host("web2", f"{by_hand}; virsh attach-disk web2 /srv/hand.img vdq --driver qemu --subdriver raw --live")
+    said = fatal(play("playbooks/verify.yml", virtual_machines=vms))
+    on_host(
+        "web2", "virsh detach-disk web2 vdq --live; virsh setmaxmem web2 192M --config; virsh setmem web2 192M --config"
+    )
+    assert "VM back1: is on " in said
+    assert "in no list" in said
+    assert "memory_mib: wished 192, real 192 now, 256 from its next start on" in said
+    assert "has a disk that was attached by hand, until it stops: vdq (/srv/hand.img)" in said
     assert "back1" in where()
 
 
