@@ -36,7 +36,11 @@ def test_a_name_keeps_its_disks_and_a_mapping_says() -> None:
     [
         (["web1"], ["web1"], "web1: is in virtual_machines and in virtual_machines_absent; take it out of one"),
         (["web1", "web1"], [], "web1: is 2 times in virtual_machines_absent; once is enough"),
-        ([{"disks": True}], [], "virtual_machines_absent[0]: is {'disks': True}; give a VM's name, or a mapping with name"),
+        (
+            [{"disks": True}],
+            [],
+            "virtual_machines_absent[0]: is {'disks': True}; give a VM's name, or a mapping with name",
+        ),
         ([{"name": "web1", "disk": True}], [], "web1: disk is no field here; known are name, disks, uuid"),
         ([{"name": "web1", "disks": "perhaps"}], [], "web1: disks is 'perhaps'; give true or false"),
         ([{"name": "web1", "uuid": "x"}], [], "web1: uuid is 'x'; give a UUID"),
@@ -96,7 +100,9 @@ def test_which_disks_are_its_own(place: str, read_only: bool, its: bool) -> None
 
 def test_disks_that_stay_are_told() -> None:
     assert "its disks stay: /pool/web1.qcow2" in remarks(WEB1, Found("running", volumes=DISKS))[0]
-    assert "they stay: /srv/data.img" in remarks(WITH_DISKS, Found("running", volumes=DISKS, kept=("/srv/data.img",)))[0]
+    assert (
+        "they stay: /srv/data.img" in remarks(WITH_DISKS, Found("running", volumes=DISKS, kept=("/srv/data.img",)))[0]
+    )
 
 
 HAS, HAS_NOT = [{"name": "web1", "here": True}], [{"name": "web1", "here": False}]

@@ -65,7 +65,9 @@ def test_what_forbids_a_snapshot(seen: Seen, says: str | None) -> None:
 
 
 def test_checkpoints_go_when_that_is_said() -> None:
-    assert create_problems("web1", Seen("running", disks=(QCOW2,), checkpoints=2), "croft-x", drop_checkpoints=True) == []
+    assert (
+        create_problems("web1", Seen("running", disks=(QCOW2,), checkpoints=2), "croft-x", drop_checkpoints=True) == []
+    )
 
 
 def test_what_cannot_be_gone_back_to_or_removed() -> None:
