@@ -17,6 +17,7 @@ from on_lab import HOSTS, INVENTORY, fatal, node, where
 
 ROOT = Path(__file__).resolve().parents[3]
 Play = Callable[..., Any]
+VMS = "molecule/local/virtual_machines.yml"
 POOL = "/var/lib/croft/pool"
 NEW = [
     {"name": name, "vcpus": 1, "memory_mib": 64, "disk_gib": 1, "host": "kvm1", "state": "stopped"}
@@ -37,7 +38,7 @@ def state() -> str:
     names = " ".join(vm["name"] for vm in NEW)
     return node(
         HOSTS["kvm1"],
-        f"for vm in {names}; do virsh dumpxml --inactive $vm; virsh dominfo $vm | grep -E 'State|Autostart|Persistent'; "
+        f"for vm in {names}; do virsh dumpxml --inactive $vm; virsh dominfo $vm | grep -E 'State|Auto|Persist'; "
         f"qemu-img info {POOL}/$vm.qcow2 | grep -E '^virtual|^backing'; md5sum {POOL}/$vm-seed.iso; done 2>&1; "
         f"ls {POOL} | grep cut",
         check=False,
@@ -51,15 +52,13 @@ def without_new(play: Play, wished: list[dict[str, Any]]) -> Iterator[None]:
 
 
 def let_go(play: Play, wished: list[dict[str, Any]]) -> None:
-    first = "playbooks/plan.yml -e croft_plan_reads_hosts=true"
-    run = play("playbooks/virtual_machines.yml", cmdline=first, virtual_machines=wished, virtual_machines_absent=GONE)
+    run = play(VMS, virtual_machines=wished, virtual_machines_absent=GONE)
     assert run.rc == 0, run.output
     assert "cut" not in node(HOSTS["kvm1"], f"ls {POOL}; virsh list --all --name")
 
 
 def make(play: Play, wished: list[dict[str, Any]], **variables: Any) -> Any:
-    first = "playbooks/plan.yml -e croft_plan_reads_hosts=true"
-    return play("playbooks/virtual_machines.yml", cmdline=first, virtual_machines=[*wished, *NEW], **variables)
+    return play(VMS, virtual_machines=[*wished, *NEW], **variables)
 
 
 @pytest.mark.usefixtures("without_new")
@@ -103,12 +102,11 @@ def test_a_run_that_was_killed_between_two_tasks_is_completed_by_the_next(
 def killed(folder: Path, wished: list[dict[str, Any]], boundary: int) -> int:
     """Make the new VMs, and be killed before the task of this number; 0 lets all of them run. The return code."""
     variables = folder / "variables.json"
-    variables.write_text(json.dumps({"virtual_machines": [*wished, *NEW], "croft_plan_reads_hosts": True}))
+    variables.write_text(json.dumps({"virtual_machines": [*wished, *NEW]}))
     bin_ = Path(sys.executable).parent
     return subprocess.run(
         [
-            bin_ / "ansible-playbook", "-i", INVENTORY, "-e", f"@{variables}", "playbooks/plan.yml",
-            "playbooks/virtual_machines.yml",
+            bin_ / "ansible-playbook", "-i", INVENTORY, "-e", f"@{variables}", VMS,
         ],
         cwd=ROOT,
         check=False,

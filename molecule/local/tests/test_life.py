@@ -13,6 +13,7 @@ import pytest
 from on_lab import GUESTS, HOSTS, fatal, guest, node, where
 
 Play = Callable[..., Any]
+VMS = "molecule/local/virtual_machines.yml"
 NEW = {"back1": "10.99.0.151", "clone1": "10.99.0.152"}
 POOL = "/var/lib/croft/pool"
 
@@ -44,11 +45,8 @@ def answers(name: str, command: str) -> str:
 
 
 def let_go(play: Play, wished: list[dict[str, Any]], entry: Any) -> Any:
-    """The part of site.yml that is about VMs, after the plan."""
-    first = "playbooks/plan.yml -e croft_plan_reads_hosts=true"
-    run = play(
-        "playbooks/virtual_machines.yml", cmdline=first, virtual_machines=wished, virtual_machines_absent=[entry]
-    )
+    """The part of site.yml that is about VMs."""
+    run = play(VMS, virtual_machines=wished, virtual_machines_absent=[entry])
     assert run.rc == 0, run.output
     return run
 

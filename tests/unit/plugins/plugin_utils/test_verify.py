@@ -60,8 +60,8 @@ def host(*machines: dict[str, Any], storage: list[dict[str, Any]] | None = None)
             [],
             {"kvm1": host(vm("old"))},
             [
-                "VM old: is on kvm1 and in no list; add it to virtual_machines, or to virtual_machines_absent to have it "
-                "removed"
+                "VM old: is on kvm1 and in no list; add it to virtual_machines, or to virtual_machines_absent to have "
+                "it removed"
             ],
         ),
         (
