@@ -31,6 +31,10 @@ options:
       M(croft.infra.network_probe).
     type: dict
     required: true
+  absent:
+    description: The VMs that shall leave, as in C(virtual_machines_absent).
+    type: list
+    default: []
 """
 
 EXAMPLES = r"""
@@ -48,10 +52,11 @@ _value:
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ansible_collections.croft.infra.plugins.module_utils.departure import read_leaving
 from ansible_collections.croft.infra.plugins.plugin_utils.verify import verify
 
 
-def verified(wished: Any, hosts: Sequence[str], hostvars: Mapping[str, Any]) -> list[str]:
+def verified(wished: Any, hosts: Sequence[str], hostvars: Mapping[str, Any], absent: Sequence[Any] = ()) -> list[str]:
     entries = [{"name": name, **vm} for name, vm in wished.items()] if isinstance(wished, Mapping) else list(wished)
     health: dict[str, Any] = {}
     for host in hosts:
@@ -60,7 +65,8 @@ def verified(wished: Any, hosts: Sequence[str], hostvars: Mapping[str, Any]) -> 
         health[host] = about if usable else None
     cluster = _lines(hosts, hostvars, "croft_cluster_health", "missing")
     network = _lines(hosts, hostvars, "network_check_measured", "problems")
-    return verify(entries, health, cluster, network)
+    leaving, _problems = read_leaving(absent)
+    return verify(entries, health, cluster, network, leaving=[one.name for one in leaving])
 
 
 def _lines(hosts: Sequence[str], hostvars: Mapping[str, Any], variable: str, key: str) -> list[str]:

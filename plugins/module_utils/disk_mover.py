@@ -46,6 +46,7 @@ class Seen:
     state: str | None = None
     managed: bool = True
     disks: tuple[Disk, ...] = ()
+    snapshots: int = 0
 
 
 def problems(pools: dict[str, str], seen: dict[str, Seen], free: dict[str, int | None]) -> list[str]:
@@ -62,6 +63,10 @@ def problems(pools: dict[str, str], seen: dict[str, Seen], free: dict[str, int |
             found.append(f"{name}: was not made by croft; move its disks by hand")
         if vm.disks and vm.state != "running":
             found.append(f"{name}: is {vm.state}; disks are moved of a running VM")
+        if vm.disks and vm.snapshots:
+            found.append(
+                f"{name}: has {vm.snapshots} snapshots inside of its disks, which a copy would lose; remove them first"
+            )
         if free[pool] is None:
             found.append(
                 f"{name}: the storage pool {pool} is not there or not active; run site.yml, or correct the name"
@@ -106,7 +111,9 @@ class DiskMover:
             found = self.stores.volume_at(place)
             need = 0 if found is None else int(found.info()[2])
             disks.append(Disk(target, place, there, read_only, need, there in here))
-        return Seen(DOMAIN_STATES.get(domain.state(0)[0], "stopped"), about.managed, tuple(disks))
+        return Seen(
+            DOMAIN_STATES.get(domain.state(0)[0], "stopped"), about.managed, tuple(disks), domain.snapshotNum(0)
+        )
 
     def move(self, name: str, seen: Seen, store: OpenStore) -> dict[str, Any]:
         """Move the disks of one VM; how it ended. What failed is as it was before, disk by disk."""
@@ -155,6 +162,15 @@ class DiskMover:
         return {"name": name, "state": "done", "disks": moved}
 
     def _copy(self, domain: Any, disk: Disk, old: Any, store: OpenStore, made: list[Any]) -> None:
+        self._mirror(domain, disk, old, store, made)
+        try:
+            domain.blockJobAbort(disk.target, self.lv.VIR_DOMAIN_BLOCK_JOB_ABORT_PIVOT)
+        except self.lv.libvirtError:
+            quietly(lambda: domain.blockJobAbort(disk.target, 0))
+            raise
+
+    def _mirror(self, domain: Any, disk: Disk, old: Any, store: OpenStore, made: list[Any]) -> None:
+        """Make the volume and have it follow every write of the guest."""
         lv = self.lv
         xml = old.XMLDesc(0)
         about, parent = domain_xml.read_volume(xml), domain_xml.backing_path(xml)
@@ -173,7 +189,6 @@ class DiskMover:
         domain.blockCopy(disk.target, domain_xml.disk_xml(store.disk(disk.name), disk.target), {}, flags)
         try:
             self._wait(domain, disk)
-            domain.blockJobAbort(disk.target, lv.VIR_DOMAIN_BLOCK_JOB_ABORT_PIVOT)
         except (lv.libvirtError, TimeoutError):
             quietly(lambda: domain.blockJobAbort(disk.target, 0))
             raise

@@ -131,6 +131,7 @@ class Domain:
     `extra` has the bytes of croft's further disks by name, None where the volume is not there. Of a running domain:
     `memory_range` is between what its memory can be changed while it runs, in MiB; `free_slots` how many devices can
     be plugged; `agent` whether the guest agent is connected; `mounted` the disks that the guest uses.
+    `strays` has (kind, what tells it from others, when) of each device that croft gives no VM, see strays.strays().
     """
 
     uuid: str
@@ -140,6 +141,7 @@ class Domain:
     config: Fields
     live: Fields | None = None
     persistent: bool = True
+    strays: tuple[tuple[str, str, str], ...] = ()
     disk_path: str | None = None
     disk_bytes: int | None = None
     seed: str = "attached"
@@ -573,3 +575,34 @@ def _block(name: str, state: str, autostart: bool, disk_bytes: int | None, field
     values |= {key: shown(value) for key, value in known.items() if key in _ALWAYS_SHOWN or value not in (None, (), "")}
     lines = [f"  {key}: {str(value).lower() if isinstance(value, bool) else value}\n" for key, value in values.items()]
     return [f"{name}:\n", *lines]
+
+
+def compared(wish: Wish, actual: Actual) -> list[dict[str, Any]]:
+    """Wished against real, field by field: [{field, wished, configured, running, differs}].
+
+    ``configured`` is what it starts with next, ``running`` what it has now (None unless it is active). Empty of a VM
+    that has no domain here.
+    """
+    domain = actual.domain
+    if domain is None:
+        return []
+    wanted, live = wish.fields(), domain.live
+    differing = {
+        name for here in (domain.config, live) if here is not None for name, _, _ in _changes(wish, domain, here)
+    }
+    rows = [
+        (name, getattr(wanted, name), getattr(domain.config, name), None if live is None else getattr(live, name))
+        for name in wanted.__dataclass_fields__
+    ]
+    here = None if domain.disk_bytes is None else gib(domain.disk_bytes)
+    pairs = [
+        ("uuid", wish.uuid, domain.uuid),
+        ("disk", gib(wish.disk_bytes) if wish.disk_bytes else here, here),
+        ("autostart", wish.autostart, domain.autostart),
+        ("state", wish.state, domain.state),
+        ("persistent", True, domain.persistent),
+    ]
+    found = [(name, wished, is_, None, wished != is_) for name, wished, is_ in pairs]
+    found += [(name, wished, is_, now, name in differing) for name, wished, is_, now in rows]
+    keys = ("field", "wished", "configured", "running", "differs")
+    return [dict(zip(keys, row, strict=True)) for row in found]

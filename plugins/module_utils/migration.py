@@ -57,7 +57,7 @@ class Seen:
     ``state``: of the domain at the source, None when it is not there. ``silent``: why the target does not answer.
     ``lacking``: networks that the target lacks or that are not active there; ``pool_free``: bytes that are left in the
     target's pools for local disks, by pool, None where it has no such pool or it is not active. ``pools``: the pool of
-    each local disk.
+    each local disk. ``snapshots``: how many libvirt knows of it.
     """
 
     state: str | None = None
@@ -65,6 +65,7 @@ class Seen:
     silent: str | None = None
     at_target: bool = False
     lacking: tuple[str, ...] = ()
+    snapshots: int = 0
     cpu: str | None = None
     disks: tuple[DiskSeen, ...] = ()
     pools: Mapping[str, str] = field(default_factory=dict)
@@ -88,6 +89,8 @@ def _of_move(move: Move, seen: Seen, copy_disks: bool) -> Iterable[str]:
         yield "it was not made by croft; move it by hand"
     if seen.state != "running":
         yield f"it is {seen.state}; only a running VM migrates live"
+    if seen.snapshots:
+        yield f"it has {seen.snapshots} snapshots, with which libvirt moves no VM; remove them (playbooks/snapshot.yml)"
     if seen.silent is not None:
         yield f"the target's libvirt does not answer at {move.address}: {seen.silent}"
         return

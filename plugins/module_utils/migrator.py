@@ -98,6 +98,7 @@ class Migrator:
             state=state,
             managed=about.managed,
             at_target=any(there.name() == move.name for there in target.listAllDomains(0)),
+            snapshots=domain.snapshotNum(0),
             lacking=tuple(sorted(set(networks_of(domain.XMLDesc(0))) - networks)),
             cpu=self._cpu_problem(domain, target) if state == "running" else None,
             disks=disks,

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import cached_property
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ansible_collections.croft.infra.plugins.module_utils import domain_xml
@@ -19,7 +19,7 @@ from ansible_collections.croft.infra.plugins.module_utils.libvirt_connection imp
     bindings,
     connection,
 )
-from ansible_collections.croft.infra.plugins.module_utils.rbd_images import RbdImages, rbd_images
+from ansible_collections.croft.infra.plugins.module_utils.rbd_images import RbdImages, import_file, rbd_images
 from ansible_collections.croft.infra.plugins.module_utils.store import Store
 
 _CHUNK = 256 * 1024
@@ -68,10 +68,19 @@ class OpenStore:
         # Of an RBD image libvirt makes a clone of its protected snapshot.
         made = self.pool.createXMLFrom(xml, golden, 0)
         if self.type == RBD_POOL and not linked:
-            with _images(made) as images:
+            with rbd_images_of(made) as images:
                 images.flatten(name)
         if made.info()[1] < size:
             made.resize(size, 0)
+
+    def import_disk(self, name: str, size: int, path: str) -> None:
+        """Make a root disk of ``size`` bytes or more from a file with a qcow2 image on this host."""
+        if self.type == RBD_POOL:
+            assert self.source is not None
+            import_file(path, self.source.directory, self.source.user, name)
+            return
+        fmt = volume_format(self.type, "qcow2")
+        upload(self.pool.createXML(domain_xml.volume_xml(name, size, fmt, owner=self.owner), 0), path)
 
     def disk(self, volume: str) -> domain_xml.Disk:
         """A volume as a domain's disk."""
@@ -144,7 +153,7 @@ def opened(uri: str, main: Store, others: Sequence[Store]) -> Iterator[Stores]:
 
 
 @contextmanager
-def _images(volume: Any) -> Iterator[RbdImages]:
+def rbd_images_of(volume: Any) -> Iterator[RbdImages]:
     """The pool of a volume that is an RBD image, over librbd. Raises LibvirtFailedError."""
     source = domain_xml.read_rbd_pool(volume.storagePoolLookupByVolume().XMLDesc(0))
     assert source is not None
@@ -163,7 +172,7 @@ def _is_rbd(volume: Any) -> bool:
 def read(volume: Any, length: int) -> bytes:
     """The first bytes of a volume."""
     if _is_rbd(volume):
-        with _images(volume) as images:
+        with rbd_images_of(volume) as images:
             return images.read(volume.name(), length)
     stream = volume.connect().newStream(0)
     volume.download(stream, 0, length, 0)
@@ -177,7 +186,7 @@ def read(volume: Any, length: int) -> bytes:
 def write(volume: Any, data: bytes) -> None:
     """Write over the beginning of a volume."""
     if _is_rbd(volume):
-        with _images(volume) as images:
+        with rbd_images_of(volume) as images:
             images.write(volume.name(), data)
         return
     stream = volume.connect().newStream(0)
@@ -185,4 +194,13 @@ def write(volume: Any, data: bytes) -> None:
     sent = 0
     while sent < len(data):
         sent += stream.send(data[sent : sent + _CHUNK])
+    stream.finish()
+
+
+def upload(volume: Any, path: str) -> None:
+    """A file's bytes become those of a volume; its format is the file's."""
+    stream = volume.connect().newStream(0)
+    with Path(path).open("rb") as file:
+        volume.upload(stream, 0, Path(path).stat().st_size, 0)
+        stream.sendAll(lambda _stream, length, source: source.read(length), file)
     stream.finish()

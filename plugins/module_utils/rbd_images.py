@@ -11,6 +11,7 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from datetime import UTC
 from typing import Any
 
 from ansible_collections.croft.infra.plugins.module_utils.ceph import CONF
@@ -49,6 +50,31 @@ class RbdImages:
         """Copy into a linked clone what it still shares with its image, so that it stands alone."""
         with self._rbd.Image(self._pool, name) as image:
             image.flatten()
+
+    def snapshots(self, name: str) -> dict[str, float]:
+        """The snapshots of an image by name, each with its time in seconds since 1970."""
+        with self._rbd.Image(self._pool, name, read_only=True) as image:
+            return {
+                snapshot["name"]: image.get_snap_timestamp(snapshot["id"]).replace(tzinfo=UTC).timestamp()
+                for snapshot in image.list_snaps()
+            }
+
+    def create_snapshot(self, name: str, snapshot: str) -> None:
+        with self._rbd.Image(self._pool, name) as image:
+            image.create_snap(snapshot)
+
+    def remove_snapshot(self, name: str, snapshot: str) -> None:
+        """Remove a snapshot of an image; one that is not there is none to remove."""
+        with self._rbd.Image(self._pool, name) as image, suppress(self._rbd.ImageNotFound):
+            image.remove_snap(snapshot)
+
+    def revert(self, name: str, snapshot: str) -> None:
+        """Make an image again what it was; what was written since is lost. Nobody may have it open."""
+        with self._rbd.Image(self._pool, name) as image:
+            image.rollback_to_snap(snapshot)
+
+    def rename(self, name: str, new: str) -> None:
+        self._rbd.RBD().rename(self._pool, name, new)
 
     def close_golden(self, made: str, name: str) -> None:
         """Make the image ``made`` the golden image ``name``: with a protected snapshot, which nobody writes to."""

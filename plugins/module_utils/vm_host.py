@@ -29,6 +29,7 @@ from ansible_collections.croft.infra.plugins.module_utils.domain import (
     seed_volume,
     volume_format,
 )
+from ansible_collections.croft.infra.plugins.module_utils.guest_stop import StopError, shut_down
 from ansible_collections.croft.infra.plugins.module_utils.libvirt_connection import (
     DOMAIN_STATES,
     LibvirtFailedError,
@@ -36,6 +37,7 @@ from ansible_collections.croft.infra.plugins.module_utils.libvirt_connection imp
     words,
 )
 from ansible_collections.croft.infra.plugins.module_utils.open_stores import Stores, read, write
+from ansible_collections.croft.infra.plugins.module_utils.strays import strays
 
 # How often a running guest is looked at, a second apart, until it took or let go of what was plugged.
 _LOOKS = 20
@@ -140,7 +142,8 @@ class VmHost:
         return domain_xml.read_volume(self.pool.storageVolLookupByName(name).XMLDesc(0))
 
     def _look_at(self, domain: Any, about: domain_xml.Description, wish: Wish) -> Domain:
-        running = domain_xml.describe(domain.XMLDesc(0)) if domain.isActive() else None
+        now = domain.XMLDesc(0) if domain.isActive() else None
+        running = None if now is None else domain_xml.describe(now)
         # When it is started is no matter of the running domain.
         live = None if running is None else replace(running.fields, start=about.fields.start)
         disk_path = about.disk_path(domain_xml.ROOT_TARGET)
@@ -158,6 +161,7 @@ class VmHost:
             config=about.fields,
             live=live,
             persistent=bool(domain.isPersistent()),
+            strays=strays(domain.XMLDesc(self.config_flags()), now, [wish.mac]),
             disk_path=disk_path,
             disk_bytes=None if disk is None else int(disk.info()[1]),
             seed=seed_state,
@@ -219,24 +223,14 @@ class VmHost:
         return look()
 
     def _stop(self, stops: list[tuple[str, Action]], patience: int) -> None:
-        asked = []
-        for name, step in stops:
-            try:
-                domain = self.conn.lookupByName(name)
-                domain.shutdown()
-            except self.lv.libvirtError as error:
-                raise StepError(name, step, words(error), []) from error
-            asked.append((name, step, domain))
-        for _look in range(patience):
-            asked = [entry for entry in asked if entry[2].isActive()]
-            if not asked:
-                return
-            self._sleep(1)
-        late = [entry for entry in asked if entry[2].isActive()]
+        named = dict(stops)
+        try:
+            late = shut_down([self.conn.lookupByName(name) for name in named], patience, self._sleep)
+        except StopError as error:
+            raise StepError(error.name, named[error.name], str(error), []) from error
         if late:
-            others = ", ".join(name for name, _step, _domain in late)
             raise StepError(
-                late[0][0], late[0][1], f"still running {patience} s after it was asked to stop: {others}", []
+                late[0], named[late[0]], f"still running {patience} s after it was asked to stop: {', '.join(late)}", []
             )
 
 

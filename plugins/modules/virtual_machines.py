@@ -92,6 +92,10 @@ options:
     description: Seconds that guests get to shut down when O(virtual_machines[].state=stopped). They are never killed.
     type: int
     default: 120
+  compare:
+    description: Whether RV(virtual_machines) also holds every wished field against the real one; for C(verify.yml).
+    type: bool
+    default: false
   uri:
     description: The libvirt connection.
     type: str
@@ -137,6 +141,16 @@ virtual_machines:
       type: list
       elements: dict
       sample: [{field: vcpus, running: 2, wanted: 4}]
+    fields:
+      description: With O(compare), every field as wished, as it starts next, and as it is in the running VM.
+      type: list
+      elements: dict
+      sample: [{field: memory_mib, wished: 2048, configured: 4096, running: 2048, differs: true}]
+    strays:
+      description: With O(compare), devices that somebody gave it by hand - kind, which one, and when it has it.
+      type: list
+      elements: list
+      sample: [[disk, "vdc (/srv/data.img)", until it stops]]
 """
 
 from ansible.module_utils.basic import AnsibleModule
@@ -166,6 +180,7 @@ ARGUMENTS = {
     "nameservers": {"type": "list", "elements": "str", "default": []},
     "stop_timeout": {"type": "int", "default": 120},
     "allow_restart": {"type": "list", "elements": "str", "default": []},
+    "compare": {"type": "bool", "default": False},
     "uri": {"type": "str", "default": DEFAULT_URI},
 }
 
@@ -199,6 +214,11 @@ def run(module: AnsibleModule, wishes: list[domain.Wish], vm_host: VmHost | None
     assert host is not None
     check_host(module, wishes, actuals, host)
     machines = [domain.summary(wish, actuals[wish.name]) for wish in wishes]
+    if module.params["compare"]:
+        for wish, machine in zip(wishes, machines, strict=True):
+            there = actuals[wish.name]
+            strays = [] if there.domain is None else [list(one) for one in there.domain.strays]
+            machine |= {"fields": domain.compared(wish, there), "strays": strays}
     result = {"changed": any(machine["actions"] for machine in machines), "virtual_machines": machines}
     for text in (text for wish in wishes for text in domain.remarks(wish, actuals[wish.name])):
         module.warn(text)

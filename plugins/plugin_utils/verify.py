@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 
@@ -13,12 +13,14 @@ def verify(
     health: Mapping[str, Mapping[str, Any] | None],
     cluster: Sequence[str] = (),
     network: Sequence[str] = (),
+    leaving: Collection[str] = (),
 ) -> list[str]:
     """One line for each thing that is not as it should be; empty when all is well.
 
     ``wished``: the VMs of the inventory, each with ``name`` and perhaps ``state``; ``health``: what
     croft.infra.vm_health returned by host, None of a host that could not be asked. ``cluster``: what the storage
-    cluster lacks to be healthy; ``network``: what is wrong with the network that it depends on.
+    cluster lacks to be healthy; ``network``: what is wrong with the network that it depends on. ``leaving``: the names
+    in virtual_machines_absent.
     """
     lines = [f"host {host}: could not be asked" for host in sorted(health) if health[host] is None]
     asked = {host: about for host, about in health.items() if about is not None}
@@ -35,8 +37,14 @@ def verify(
     names = {vm["name"] for vm in wished}
     for name in sorted(set(seen) - names):
         hosts = ", ".join(host for host, _ in seen[name])
-        lines.append(f"VM {name}: is on {hosts} and not in the inventory; add it, or remove it by hand")
+        lines.append(f"VM {name}: is on {hosts} and {_why_not_there(name in leaving)}")
     return lines
+
+
+def _why_not_there(leaves: bool) -> str:
+    if leaves:
+        return "in virtual_machines_absent; run site.yml"
+    return "in no list; add it to virtual_machines, or to virtual_machines_absent to have it removed"
 
 
 def _storage(asked: Mapping[str, Mapping[str, Any]]) -> list[str]:

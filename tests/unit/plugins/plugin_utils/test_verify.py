@@ -68,7 +68,10 @@ def host(*machines: dict[str, Any], storage: list[dict[str, Any]] | None = None)
         (
             [],
             {"kvm1": host(vm("old"))},
-            ["VM old: is on kvm1 and not in the inventory; add it, or remove it by hand"],
+            [
+                "VM old: is on kvm1 and in no list; add it to virtual_machines, or to virtual_machines_absent to have "
+                "it removed"
+            ],
         ),
         (
             [],

@@ -1,0 +1,134 @@
+# Copyright: the croft contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A VM's life: snapshots, backups that boot again, clones, and its end, which no other VM notices."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytest
+from on_lab import GUESTS, HOSTS, fatal, guest, node, where
+
+Play = Callable[..., Any]
+VMS = "molecule/local/virtual_machines.yml"
+NEW = {"back1": "10.99.0.151", "clone1": "10.99.0.152"}
+POOL = "/var/lib/croft/pool"
+
+
+@pytest.fixture
+def wished(lab_inventory: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The VMs of the inventory that run on this lab, each kept where it is."""
+    return [dict(vm) for vm in lab_inventory["virtual_machines"] if vm["name"] in where()]
+
+
+def new_vm(name: str, host: str) -> dict[str, Any]:
+    GUESTS[name] = NEW[name]
+    return {"name": name, "vcpus": 1, "memory_mib": 192, "disk_gib": 1, "host": host, "address": f"{NEW[name]}/24"}
+
+
+def on_host(name: str, command: str, *, check: bool = True) -> str:
+    """Run a command on the host of a VM."""
+    return node(HOSTS[where()[name]], command, check=check)
+
+
+def answers(name: str, command: str) -> str:
+    """A guest that has just come back may need a moment for its network."""
+    for _look in range(30):
+        try:
+            return guest(name, command)
+        except (AssertionError, subprocess.TimeoutExpired):
+            time.sleep(2)
+    return guest(name, command)
+
+
+def let_go(play: Play, wished: list[dict[str, Any]], entry: Any) -> Any:
+    """The part of site.yml that is about VMs."""
+    run = play(VMS, virtual_machines=wished, virtual_machines_absent=[entry])
+    assert run.rc == 0, run.output
+    return run
+
+
+def actions(run: Any, action: str) -> dict[str, list[str]]:
+    """What was done with each VM, by the results of all hosts."""
+    found: dict[str, list[str]] = {}
+    for one in run.results(action):
+        for vm in one["res"]["virtual_machines"]:
+            found.setdefault(vm["name"], []).extend(step["action"] for step in vm["actions"])
+    return found
+
+
+def test_a_vm_goes_back_to_its_snapshot_and_old_ones_go(play: Play) -> None:
+    made = play("playbooks/snapshot.yml", snapshot=["web1"], snapshot_name="before")
+    assert made.rc == 0, made.output
+    assert actions(made, "croft.infra.vm_snapshots") == {"web1": ["create"]}
+    assert not play("playbooks/snapshot.yml", snapshot=["web1"], snapshot_name="before").changed
+    answers("web1", "echo lost > /root/after; sync")
+    back = play("playbooks/snapshot.yml", snapshot_revert=[{"name": "web1", "snapshot": "croft-before"}])
+    assert back.rc == 0, back.output
+    assert answers("web1", "ls /root/after 2>/dev/null || echo gone").strip() == "gone"
+    # A drain would be refused by libvirt in its middle; it is told before.
+    refused = play("playbooks/migrate.yml", migrate=["web1"])
+    assert "snapshots, with which libvirt moves no VM" in fatal(refused)
+    gone = play("playbooks/snapshot.yml", snapshot=["web1"], snapshot_create=False, snapshot_keep_last=0)
+    assert actions(gone, "croft.infra.vm_snapshots") == {"web1": ["remove"]}
+    assert not on_host("web1", "virsh snapshot-list --name web1").strip()
+
+
+def test_a_backup_of_a_running_vm_boots_as_another_and_holds_its_data(play: Play, wished: list[dict[str, Any]]) -> None:
+    answers("web2", "echo full > /root/data; sync")
+    full = play("playbooks/backup.yml", backup=["web2"])
+    assert full.rc == 0, full.output
+    answers("web2", "echo incremental >> /root/data; sync")
+    more = play("playbooks/backup.yml", backup=["web2"])
+    (first,), (second,) = (
+        [vm for one in run.results("croft.infra.vm_backup") for vm in one["res"]["virtual_machines"]]
+        for run in (full, more)
+    )
+    assert (first["level"], second["level"]) == ("full", "inc")
+    assert first["agent"] is second["agent"] is None
+    assert second["bytes"] < first["bytes"] / 10
+    host = where()["web2"]
+    vms = [*wished, new_vm("back1", host)]
+    as_another = {"restore": [{"name": "web2", "as": "back1"}], "virtual_machines": vms}
+    restored = play("playbooks/restore.yml", virtual_machines_ready_timeout=600, **as_another)
+    assert restored.rc == 0, restored.output
+    assert answers("back1", "cat /root/data; hostname").split() == ["full", "incremental", "back1"]
+    assert answers("web2", "hostname").strip() == "web2"
+    again = play("playbooks/restore.yml", **as_another)
+    assert "back1: there is such a VM already" in fatal(again)
+
+
+def test_what_people_did_by_hand_is_told_and_not_touched(play: Play, wished: list[dict[str, Any]]) -> None:
+    """back1 of the test before is in no list; web2 gets another size and a disk."""
+    vms = [vm for vm in wished if vm["name"] != "back1"]
+    by_hand = "virsh setmaxmem web2 256M --config; virsh setmem web2 256M --config; truncate -s 1M /srv/hand.img"
+    on_host("web2", f"{by_hand}; virsh attach-disk web2 /srv/hand.img vdq --driver qemu --subdriver raw --live")
+    said = fatal(play("playbooks/verify.yml", virtual_machines=vms))
+    on_host(
+        "web2", "virsh detach-disk web2 vdq --live; virsh setmaxmem web2 192M --config; virsh setmem web2 192M --config"
+    )
+    assert "VM back1: is on " in said
+    assert "in no list" in said
+    assert "memory_mib: wished 192, real 192 now, 256 from its next start on" in said
+    assert "has a disk that was attached by hand, until it stops: vdq (/srv/hand.img)" in said
+    assert "back1" in where()
+
+
+def test_a_vm_that_leaves_takes_its_disks_along_when_that_is_said(play: Play, wished: list[dict[str, Any]]) -> None:
+    both = play("playbooks/plan.yml", virtual_machines=wished, virtual_machines_absent=["web2"])
+    assert "web2: is in virtual_machines and in virtual_machines_absent" in fatal(both)
+    host = HOSTS[where()["back1"]]
+    before = where()
+    run = let_go(play, wished, "back1")
+    assert run.rc == 0, run.output
+    assert actions(run, "croft.infra.virtual_machines_absent")["back1"] == ["stop", "undefine"]
+    assert where() == {name: at for name, at in before.items() if name != "back1"}
+    assert node(host, f"ls {POOL}").split().count("back1.qcow2") == 1
+    # Later on its disk may go, too.
+    run = let_go(play, wished, {"name": "back1", "disks": True})
+    assert actions(run, "croft.infra.virtual_machines_absent")["back1"] == ["delete_disk", "delete_disk"]
+    assert "back1" not in node(host, f"ls {POOL}")
+    assert not let_go(play, wished, {"name": "back1", "disks": True}).changed

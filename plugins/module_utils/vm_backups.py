@@ -1,0 +1,145 @@
+# Copyright: the croft contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Backups of a host's VMs by virtnbdbackup (https://github.com/abbbi/virtnbdbackup), and their sets on the disk."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.croft.infra.plugins.module_utils import backups, domain_xml
+from ansible_collections.croft.infra.plugins.module_utils.backups import PARTIAL, Next, Seen, Set
+from ansible_collections.croft.infra.plugins.module_utils.libvirt_connection import DOMAIN_STATES, bindings
+from ansible_collections.croft.infra.plugins.module_utils.open_stores import Stores
+from ansible_collections.croft.infra.plugins.module_utils.snapshots import kind_of
+
+TOOLS = ("virtnbdbackup", "virtnbdrestore")
+
+
+class BackupError(Exception):
+    """A backup was not made, is damaged, or was not restored; the text says which and why."""
+
+
+def run(*command: str) -> str:
+    """What one of the tools said. Raises BackupError with its last error when it failed."""
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    log = done.stderr + done.stdout
+    if done.returncode:
+        raise BackupError(backups.failure(log))
+    return log
+
+
+def read_sets(folder: Path) -> tuple[list[Set], list[str]]:
+    """(complete sets, names of half-made ones) in the directory of a VM."""
+    complete, half_made = backups.sets_of(os.listdir(folder) if folder.is_dir() else ())
+    sets = []
+    for name in complete:
+        place = folder / name
+        points = sorted(
+            (place / "checkpoints").glob("virtnbdbackup.*.xml"), key=lambda path: int(path.suffixes[-2][1:])
+        )
+        copied = any(place.glob("*.copy.data*"))
+        sets.append(
+            Set(name, () if copied else tuple(path.stem for path in points), cut_off=any(place.glob(f"*{PARTIAL}")))
+        )
+    return sets, half_made
+
+
+class Backups:
+    """The backups of this host's VMs, under a directory."""
+
+    def __init__(self, stores: Stores, directory: str) -> None:
+        self.stores = stores
+        self.conn = stores.conn
+        self.lv = bindings()
+        self.directory = Path(directory)
+
+    def look(self, name: str) -> Seen:
+        try:
+            domain = self.conn.lookupByName(name)
+        except self.lv.libvirtError:
+            return Seen()
+        about = domain_xml.describe(domain.XMLDesc(0))
+        sets, half_made = read_sets(self.directory / name)
+        formats = {}
+        for target, place, read_only in about.disks:
+            volume = self.stores.volume_at(place)
+            fmt = None if volume is None else domain_xml.read_volume(volume.XMLDesc(0)).format
+            if not read_only:
+                formats[target] = kind_of(place, fmt)
+        state = DOMAIN_STATES.get(domain.state(0)[0], "stopped")
+        return Seen(state, about.managed, formats, domain.snapshotNum(0), tuple(sets), tuple(half_made))
+
+    def back_up(self, name: str, seen: Seen, upcoming: Next, *, keep: int, verify: bool) -> dict[str, Any]:
+        """Make a backup, hold it against its checksums, and remove the sets that are kept no longer.
+
+        Of one that failed nothing stays. {set, level, agent, bytes, seconds, removed}.
+        """
+        folder = self.directory / name
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for left in seen.half_made:
+            shutil.rmtree(folder / left)
+        started = time.monotonic()
+        fresh = upcoming.set or f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
+        place = folder / (fresh if upcoming.set else fresh + PARTIAL)
+        before = _files(place)
+        formats = seen.formats or {}
+        options = [f"--include={target}" for target in formats] + (["--raw"] if {*formats.values()} - {"qcow2"} else [])
+        try:
+            log = run(
+                "virtnbdbackup", "--domain", name, "--level", upcoming.level, "--output", str(place), "--noprogress",
+                "--nocolor", *options,
+            )  # fmt: skip
+            if verify:
+                run("virtnbdrestore", "--action", "verify", "--input", str(place), "--output", "verify", "--noprogress",
+                    "--nocolor", "--logfile", "/dev/null")  # fmt: skip
+        except BackupError:
+            self._take_back(place, before, whole=upcoming.set is None)
+            raise
+        if upcoming.set is None:
+            place = place.rename(folder / fresh)
+        size = sum(path.stat().st_size for path in _files(place) - before if path.is_file())
+        gone = backups.outdated(sorted({*(one.name for one in seen.sets), fresh}), keep)
+        for old in gone:
+            shutil.rmtree(folder / old)
+        running = seen.state == "running"
+        return {
+            "set": fresh,
+            "level": upcoming.level,
+            "reason": upcoming.reason,
+            "agent": backups.frozen(log) if running else None,
+            "bytes": size,
+            "seconds": round(time.monotonic() - started, 1),
+            "removed": gone,
+        }
+
+    def _take_back(self, place: Path, before: set[Path], *, whole: bool) -> None:
+        """Remove what a backup that failed left. A cut-off incremental one ends its set: it keeps its mark."""
+        if whole:
+            shutil.rmtree(place, ignore_errors=True)
+            return
+        for path in _files(place) - before:
+            if path.is_file() and path.suffix in (".data", PARTIAL):
+                path.unlink(missing_ok=True)
+        (place / f"cut-off{PARTIAL}").touch()
+
+
+def restore(place: Path, into: Path, until: str | None) -> Path:
+    """Make the root disk of a set anew in an empty directory, after its checksums were found right; the file."""
+    quiet = ("--noprogress", "--nocolor", "--logfile", "/dev/null")
+    run("virtnbdrestore", "--action", "verify", "--input", str(place), "--output", "verify", *quiet)
+    options = ["--until", until] if until else []
+    target = domain_xml.ROOT_TARGET
+    run("virtnbdrestore", "--input", str(place), "--output", str(into), "--disk", target, "--raw", *options, *quiet)
+    # It names a disk as the file that it was.
+    (found,) = (path for path in into.iterdir() if path.suffix != ".xml")
+    return found
+
+
+def _files(place: Path) -> set[Path]:
+    return set(place.rglob("*")) if place.is_dir() else set()
