@@ -50,6 +50,8 @@ def test_disks_are_clones_of_a_protected_snapshot() -> None:
 def test_the_pool_is_known_to_libvirt() -> None:
     for address in HOSTS.values():
         assert "vms" in node(address, "virsh pool-list --autostart --name").split()
+    # Also when libvirt was restarted, after which it takes such a pool for inactive.
+    assert "vms" in node(HOSTS["kvm1"], "systemctl restart libvirtd && virsh pool-list --name").split()
 
 
 def test_what_a_guest_gives_back_leaves_the_cluster() -> None:
