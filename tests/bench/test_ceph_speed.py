@@ -1,99 +1,101 @@
 # Copyright: the croft contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How fast the lab's storage cluster is beside one of the same machine's disks: run on a lab with a cluster on it.
+"""The lab's storage cluster beside one of the same machine's disks, and linked clones beside full copies on it.
 
-4 KiB random and 1 MiB sequential writes, each with four in flight, from one, two and three nodes at once; a local
-file is written the same way, past the page cache and to the disk. All nodes share one machine's CPUs and disk here, and
-each byte is written three times, so the ratio is what counts, and it is the worst that there is.
+4 KiB random and 1 MiB sequential writes by fio, four in flight, from one, two and three nodes at once. A file on the
+disk of a node's local pool is written by fio too, past the page cache and through to the disk, as the cluster does
+before it acknowledges a write. All nodes share one machine's CPUs and disk here, and each byte is written three times,
+so the ratio is what counts, and it is the worst that there is.
+
+The lab is brought up when it is not there; what runs on it is replaced by the benchmark's VMs.
 """
 
 from __future__ import annotations
 
-import re
-import subprocess
+import json
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
-import yaml
+from lab_runs import HOSTS, machines, node, playbook, remove_domains
 
-INVENTORY = Path(__file__).resolve().parents[2] / "inventories/lab"
 SECONDS = 8
-LOCAL = """
-import mmap, os, random, sys, threading, time
-size, sequential, seconds = int(sys.argv[1]), sys.argv[2] == "seq", float(sys.argv[3])
-path, total = "/var/lib/croft-bench", 256 * 2**20
-handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_DIRECT | os.O_DSYNC, 0o600)
-os.posix_fallocate(handle, 0, total)
-counts = [0] * 4
-ends = time.monotonic() + seconds
-def work(number):
-    data = mmap.mmap(-1, size)
-    data.write(os.urandom(size))
-    places, at = total // size, number
-    while time.monotonic() < ends:
-        os.pwrite(handle, data, (at if sequential else random.randrange(places)) * size)
-        at = (at + 4) % places
-        counts[number] += 1
-threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
-[thread.start() for thread in threads]
-[thread.join() for thread in threads]
-os.unlink(path)
-print(sum(counts) / seconds)
-"""
+CLONES = 10
+FIO = (
+    "fio --name=bench --output-format=json --time_based --direct=1 --iodepth=4 --size=256M"
+    f" --runtime={SECONDS} --ramp_time=2"
+)
+LOCAL = "/var/lib/croft/pool/bench.raw"
 
 
-class Node:
-    def __init__(self, name: str, address: str) -> None:
-        given = yaml.safe_load((INVENTORY / "group_vars/kvm_hosts.yml").read_text())
-        options = [*given["ansible_ssh_common_args"].split(), "-i", given["ansible_ssh_private_key_file"]]
-        self.name, self._argv = name, ["ssh", *options, "-o", "ConnectTimeout=5", f"root@{address}"]
+def writes(address: str, options: str) -> float:
+    """Writes in a second."""
+    said = node(address, f"{FIO} {options}")
+    return float(json.loads(said[said.index("{") :])["jobs"][0]["write"]["iops"])
 
-    def run(self, command: str, stdin: str = "") -> str:
-        done = subprocess.run([*self._argv, command], input=stdin, capture_output=True, text=True, check=True)
-        return done.stdout
 
-    def rbd(self, size: str, pattern: str) -> float:
-        """Writes in a second to an image of its own."""
-        image = f"vms/bench-{self.name}"
-        bench = (
-            f"rbd bench --io-type write --io-size {size} --io-threads 4 --io-pattern {pattern} --io-total 4G {image}"
-        )
-        said = self.run(
-            f"rbd create {image} --size 256M; timeout -s INT {SECONDS} {bench}; rbd rm --no-progress {image}"
-        )
-        # Each second is a line: SEC OPS OPS/SEC BYTES/SEC.
-        lines = re.findall(r"^ +(\d+) +(\d+) +", said, re.MULTILINE)
-        second, count = lines[-1]
-        return int(count) / int(second)
+def local(size: str, pattern: str) -> float:
+    options = f"--ioengine=libaio --sync=dsync --filename={LOCAL} --rw={pattern} --bs={size}"
+    try:
+        return writes(HOSTS["kvm1"], options)
+    finally:
+        node(HOSTS["kvm1"], f"rm -f {LOCAL}")
 
-    def local(self, size: int, pattern: str) -> float:
-        return float(self.run(f"python3 - {size} {pattern} {SECONDS}", LOCAL))
+
+def cluster(name: str, size: str, pattern: str) -> float:
+    options = f"--ioengine=rbd --clientname=admin --pool=vms --rbdname=bench-{name} --rw={pattern} --bs={size}"
+    return writes(HOSTS[name], options)
+
+
+def remove_all() -> None:
+    remove_domains()
+    node(HOSTS["kvm1"], "for image in $(rbd ls vms | grep ^bench); do rbd rm --no-progress vms/$image; done")
 
 
 @pytest.fixture(scope="module")
-def nodes() -> list[Node]:
-    hosts = yaml.safe_load((INVENTORY / "hosts.yml").read_text())["all"]["children"]["kvm_hosts"]["hosts"]
-    found = [Node(name, host["ansible_host"]) for name, host in hosts.items()]
-    try:
-        found[0].run("ceph --connect-timeout 5 health")
-    except subprocess.CalledProcessError:
-        pytest.skip("there is no lab with a storage cluster on it")
-    return found
+def lab() -> None:
+    playbook("playbooks/lab.yml")
+    playbook("site.yml", storage_layout="distributed", virtual_machines=[])
+    for address in HOSTS.values():
+        node(address, "command -v fio >/dev/null || apt-get install -qq -y --no-install-recommends fio >/dev/null")
+    remove_all()
 
 
+@pytest.mark.usefixtures("lab")
 @pytest.mark.parametrize(
-    ("words", "size", "bytes_", "pattern"), [("4k random", "4K", 4096, "rand"), ("1M sequential", "1M", 2**20, "seq")]
+    ("words", "size", "mib", "pattern"),
+    [("4k random", "4k", 1 / 256, "randwrite"), ("1M sequential", "1M", 1, "write")],
 )
-def test_the_cluster_beside_a_local_disk(nodes: list[Node], words: str, size: str, bytes_: int, pattern: str) -> None:
-    local = nodes[0].local(bytes_, pattern)
-    print(f"\n{words} writes, local disk: {local:.0f}/s, {local * bytes_ / 2**20:.1f} MiB/s")
-    for count in range(1, len(nodes) + 1):
+def test_the_cluster_beside_a_local_disk(words: str, size: str, mib: float, pattern: str) -> None:
+    beside = local(size, pattern)
+    print(f"\n{words} writes, local disk of one node: {beside:.0f}/s, {beside * mib:.1f} MiB/s")
+    names = list(HOSTS)
+    for name in names:
+        node(HOSTS[name], f"rbd create vms/bench-{name} --size 256M")
+    for count in range(1, len(names) + 1):
         with ThreadPoolExecutor(count) as pool:
-            each = list(pool.map(lambda node: node.rbd(size, pattern), nodes[:count]))
-        total = sum(each)
+            total = sum(pool.map(lambda name: cluster(name, size, pattern), names[:count]))
         print(
             f"{words} writes, cluster from {count} node{'s' if count > 1 else ''}: {total:.0f}/s, "
-            f"{total * bytes_ / 2**20:.1f} MiB/s, {total / local:.2f} of the local disk"
+            f"{total * mib:.1f} MiB/s, ratio {total / beside:.2f}"
         )
         assert total > 0
+    remove_all()
+
+
+@pytest.mark.usefixtures("lab")
+def test_ten_linked_clones_beside_full_copies() -> None:
+    taken, used = {}, {}
+    for clone in ("linked", "full"):
+        taken[clone], _said = playbook(
+            "playbooks/plan.yml",
+            "playbooks/virtual_machines.yml",
+            storage_layout="distributed",
+            virtual_machines=machines(CLONES, [None]),
+            virtual_machines_clone=clone,
+            virtual_machines_ready_timeout=900,
+        )
+        images = json.loads(node(HOSTS["kvm1"], "rbd du --pool vms --format json"))["images"]
+        used[clone] = sum(image["used_size"] for image in images if image["name"].startswith("bench")) >> 20
+        remove_all()
+    print(f"\n{CLONES} VMs on RBD until all guests are up: linked {taken['linked']:.0f} s, full {taken['full']:.0f} s")
+    print(f"ratio {taken['linked'] / taken['full']:.2f}; MiB in the pool: {used['linked']} and {used['full']}")

@@ -7,60 +7,15 @@ The lab is brought up when it is not there; what runs on it is replaced by the b
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 import time
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
 
 import pytest
-
-ROOT = Path(__file__).resolve().parents[2]
-BIN = Path(sys.executable).parent
-STATE = Path("/var/lib/croft-lab")
-HOSTS = {"kvm1": "10.99.0.11", "kvm2": "10.99.0.12", "kvm3": "10.99.0.13"}
-SERVER = "10.99.0.14"
-ENVIRONMENT = {
-    **os.environ,
-    "PATH": f"{BIN}:{os.environ['PATH']}",
-    "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
-}
-
-
-def node(address: str, command: str) -> str:
-    known = f"-oUserKnownHostsFile={STATE}/known_hosts"
-    ssh = ["ssh", "-i", str(STATE / "ssh/id_ed25519"), "-oBatchMode=yes", "-oLogLevel=ERROR", known]
-    return subprocess.run([*ssh, f"root@{address}", command], capture_output=True, text=True, check=True).stdout
-
-
-def playbook(*names: str, **variables: Any) -> tuple[float, str]:
-    """Seconds that ansible-playbook took, and what it printed."""
-    command = ["ansible-playbook", "-i", "inventories/lab", "-i", "tests/bench/inventory", *names]
-    command += ["-e", json.dumps(variables)]
-    began = time.monotonic()
-    done = subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout[-3000:]
-    return time.monotonic() - began, done.stdout
-
-
-def machines(count: int, pins: Sequence[str | None]) -> list[dict[str, Any]]:
-    """Small VMs, each with a pin of the list in turn."""
-    entries: list[dict[str, Any]] = []
-    for number in range(count):
-        about: Mapping[str, Any] = {"vcpus": 1, "memory_mib": 192, "disk_gib": 1}
-        host = pins[number % len(pins)]
-        entries.append({"name": f"bench{number:02}", **about, **({"host": host} if host else {})})
-    return entries
+from lab_runs import HOSTS, SERVER, machines, node, playbook, remove_domains
 
 
 def remove_all() -> None:
-    for address in HOSTS.values():
-        node(
-            address, "for vm in $(virsh list --all --name); do virsh destroy $vm || true; virsh undefine $vm; done 2>&1"
-        )
+    remove_domains()
     node(SERVER, "rm -f /srv/croft/bench* /srv/croft/*.lease; virsh pool-refresh shared")
 
 
