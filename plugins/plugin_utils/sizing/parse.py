@@ -48,7 +48,9 @@ _SIZES = {
     "memory_mib": ("MiB", "give the memory that the guest gets"),
     "disk_gib": ("GiB", "give the size of the root disk"),
 }
-_VM_KEYS = tuple(VirtualMachine.__slots__)
+# User data may hold secrets and decides nothing about a VM's place: the plan takes it and does not keep it.
+_NOT_KEPT = ("user_data",)
+_VM_KEYS = (*VirtualMachine.__slots__, *_NOT_KEPT)
 _CAPACITY_KEYS = ("sockets", "cores", "threads", "memory_mib", "disk_gib", "numa_nodes")
 _RESERVED_KEYS = ("cpus", "memory_mib", "osds")
 HOST_VARIABLES = ("croft_capacity", "host_reserved", "croft_host_facts", "ceph_osd_devices")
