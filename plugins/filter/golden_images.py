@@ -38,8 +38,8 @@ EXAMPLES = r"""
 RETURN = r"""
 _value:
   description: >-
-    C(images), a list of C(name), C(path) on the controller and C(volume); C(volumes), the volume by name; C(default), the
-    image of VMs that name none.
+    C(images), a list of C(name), C(path) on the controller and C(volume); C(volumes), the volume by name; C(default),
+    the image of VMs that name none.
   type: dict
 """
 

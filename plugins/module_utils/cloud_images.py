@@ -1,6 +1,6 @@
 # Copyright: the croft contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Images that somebody publishes: what is wanted, by which checksum, what they are called, and whether one will do. Pure."""
+"""Images that somebody publishes: which, by what checksum, what they are called, and whether a file will do. Pure."""
 
 from __future__ import annotations
 

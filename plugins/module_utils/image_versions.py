@@ -31,8 +31,8 @@ def image_name(volume: str) -> str | None:
 
 
 def volume_of(location: str) -> str:
-    """The volume that a path, a URL or a name of QEMU's means. Its name has the hash of what is in it, so it is the same
-    image wherever it lies."""
+    """The volume that a path, a URL or a name of QEMU's means. Its name has the hash of what is in it, so where it lies
+    does not matter."""
     return PurePosixPath(location.rpartition(":")[2]).name
 
 

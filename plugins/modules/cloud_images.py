@@ -8,8 +8,8 @@ DOCUMENTATION = r"""
 module: cloud_images
 short_description: Fetch published disk images, by URL and checksum
 description:
-  - Has each image in O(cache_dir), under its name, the first digits of its checksum, and C(.qcow2). One that is there is
-    not fetched again. Older versions stay.
+  - Has each image in O(cache_dir), under its name, the first digits of its checksum, and C(.qcow2). One that is there
+    is not fetched again. Older versions stay.
   - An image gets its name when it is whole, its checksum is right, and QEMU finds a sound disk of its format in it that
     refers to no other file. What is wrong with any of the images is told in one failure; those that are right are kept.
   - A raw image is kept as qcow2.

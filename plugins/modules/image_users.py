@@ -42,6 +42,7 @@ users:
 """
 
 import xml.etree.ElementTree as ET
+from functools import partial
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -53,6 +54,7 @@ from ansible_collections.croft.infra.plugins.module_utils.libvirt_connection imp
     LibvirtMissingError,
     bindings,
     connection,
+    quietly,
 )
 
 
@@ -76,16 +78,13 @@ def read(conn: Any) -> dict[str, list[str]]:
             for place in in_domain(domain.XMLDesc(flags)):
                 found.setdefault(volume_of(place), set()).add(f"VM {domain.name()}")
     for pool in conn.listAllStoragePools(library.VIR_CONNECT_LIST_STORAGE_POOLS_ACTIVE):
-        try:
-            # A clone that was made behind libvirt's back counts as well.
-            pool.refresh(0)
-        except library.libvirtError:
-            # A pool in which a volume is being made right now cannot be refreshed; libvirt knows what is in it then.
-            pass
+        # A clone that was made behind libvirt's back counts as well. A pool in which a volume is being made right now
+        # cannot be refreshed; libvirt knows what is in it then.
+        quietly(partial(pool.refresh, 0))
         for volume in pool.listAllVolumes(0):
-            place = backing_path(volume.XMLDesc(0))
-            if place:
-                found.setdefault(volume_of(place), set()).add(f"{pool.name()}/{volume.name()}")
+            parent = backing_path(volume.XMLDesc(0))
+            if parent:
+                found.setdefault(volume_of(parent), set()).add(f"{pool.name()}/{volume.name()}")
     return {volume: sorted(its) for volume, its in sorted(found.items()) if image_name(volume)}
 
 

@@ -98,9 +98,9 @@ options:
   user_data:
     description:
       - What all VMs are told at their first boot besides name, keys and addresses, as cloud-init's C(#cloud-config) has
-        it - a mapping, or its text. The C(user_data) of an entry goes over it - mappings are merged, lists are joined with
-        the defaults first, an entry of a list with the C(name) or C(path) of a default is merged into that, and a null
-        takes a default away.
+        it - a mapping, or its text. The C(user_data) of an entry goes over it - mappings are merged, lists are joined
+        with the defaults first, an entry of a list with the C(name) or C(path) of a default is merged into that, and a
+        null takes a default away.
       - It is held against cloud-init's schema on the controller before the host is touched. Passwords must be hashed.
       - It is in no log and no result. On the host it is in the VM's seed, a volume of O(pool).
     type: raw

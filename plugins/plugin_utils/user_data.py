@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-
 from ansible_collections.croft.infra.plugins.plugin_utils.sizing.values import did_you_mean, say
 from ansible_collections.croft.infra.plugins.plugin_utils.vm_inventory import entries_of
 
@@ -48,7 +47,7 @@ _JSON_TYPES = {
 
 @dataclass
 class Prepared:
-    """VM entries without their user data; that of each VM that has any, merged, by name; what is wrong, one line each."""
+    """VM entries without their user data; that of each VM that has any, merged, by name; what is wrong, in lines."""
 
     entries: list[Any] = field(default_factory=list)
     user_data: dict[str, dict[str, Any]] = field(default_factory=dict)
