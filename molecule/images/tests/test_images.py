@@ -1,7 +1,7 @@
 # Copyright: the croft contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A published image is fetched by URL and checksum, a guest of it does what its user data says, and an old version stays
-as long as a disk is a clone of it."""
+"""A published image is fetched by URL and checksum, a guest of it does what its user data says, and an old version
+stays as long as a disk is a clone of it."""
 
 from __future__ import annotations
 
