@@ -22,6 +22,7 @@ from ansible_collections.croft.infra.plugins.plugin_utils.sizing.plan import mak
 from ansible_collections.croft.infra.plugins.plugin_utils.sizing.reading import outline
 from ansible_collections.croft.infra.plugins.plugin_utils.sizing.terminal import render_terminal
 from ansible_collections.croft.infra.plugins.plugin_utils.sizing.text import finding_line
+from ansible_collections.croft.infra.plugins.plugin_utils.user_data import prepare
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "hosts": {"type": "list", "elements": "str", "required": True},
@@ -44,8 +45,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         result: dict[str, Any] = super().run(tmp, task_vars)
-        _, arguments = self.validate_argument_spec(ARGUMENTS)
-        arguments = transform_to_native_types(arguments)
+        _, given = self.validate_argument_spec(ARGUMENTS)
+        arguments = transform_to_native_types(given)
         hosts: list[str] = arguments["hosts"]
         plan, problems = make_plan(
             hosts,
@@ -55,6 +56,10 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             storage_layout=arguments["storage_layout"],
             today=judged_on(arguments["today"]),
         )
+        problems = [
+            *problems,
+            *user_data_problems(given["virtual_machines"], hosts, (task_vars or {}).get("hostvars", {})),
+        ]
         fails = bool(problems) or (arguments["gate"] and plan["verdict"] == "refused")
         Display().display(render_terminal(plan, refusals=not fails))
         if arguments["directory"]:
@@ -70,6 +75,16 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         # As a statistic of the run its outline is also among the artifacts that ansible-runner and AWX hand on.
         result["ansible_stats"] = {"data": {"croft_plan": outline(plan)}, "per_host": False, "aggregate": False}
         return result
+
+
+def user_data_problems(entries: Any, hosts: list[str], hostvars: Mapping[str, Any]) -> list[str]:
+    """What is wrong with the user data of the VMs, whichever host's defaults it goes over."""
+    entries = transform_to_native_types(entries, redact=False)
+    defaults: list[Any] = []
+    for host in hosts:
+        own = transform_to_native_types(hostvars.get(host, {}).get("virtual_machines_user_data"), redact=False)
+        defaults += [] if own in defaults else [own]
+    return list(dict.fromkeys(line for one in defaults for line in prepare(entries, one).problems))
 
 
 def _failed(result: dict[str, Any], head: str, lines: list[str]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from datetime import UTC
 from typing import Any
 
@@ -23,6 +24,14 @@ SECONDS = "30"
 
 class ImageError(Exception):
     """An image cannot be read or written; the text says which and why."""
+
+
+@dataclass(frozen=True)
+class Golden:
+    """A golden image: when it was made, in seconds, and its clones in all pools, as POOL/IMAGE."""
+
+    made: float
+    clones: tuple[str, ...]
 
 
 class RbdImages:
@@ -84,6 +93,15 @@ class RbdImages:
             if not image.is_protected_snap(GOLDEN):
                 image.protect_snap(GOLDEN)
         self._rbd.RBD().rename(self._pool, made, name)
+
+    def golden(self, name: str) -> Golden | None:
+        """What is known of a golden image; None when the image is none, since it has no such snapshot."""
+        with self._rbd.Image(self._pool, name, read_only=True) as image:
+            if GOLDEN not in [snapshot["name"] for snapshot in image.list_snaps()]:
+                return None
+            # Of every snapshot, and clones that lie in the trash too: those can be brought back.
+            clones = [f"{child['pool']}/{child['image']}" for child in image.list_children2()]
+            return Golden(image.create_timestamp().timestamp(), tuple(sorted(clones)))
 
     def remove(self, name: str) -> None:
         """Remove an image and its snapshots. Raises librbd's ImageBusy while it has clones."""

@@ -20,6 +20,7 @@ import subprocess
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 ISO_TOOL = "xorrisofs"
 MARK_BYTES = 512
@@ -28,6 +29,8 @@ MIB = 1024 * 1024
 _MARK = re.compile(rb"\Acroft first-boot data\nvm: ([0-9a-f-]{36})\ndisk: (building|ready)\n")
 _PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9-]*")
 _PLAIN_KEY = re.compile(r"[a-z][A-Za-z0-9@.-]* [A-Za-z0-9+/=]+( [A-Za-z0-9@._-]+)*")
+# Characters that JSON leaves as they are and YAML does not take, or takes for the end of a line (YAML 1.1, 5.1).
+_NOT_YAML = re.compile("[\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]")
 # Words that YAML 1.1 reads as something else than text.
 _YAML_WORDS = frozenset({"true", "false", "yes", "no", "on", "off", "null", "y", "n"})
 
@@ -37,7 +40,8 @@ class FirstBoot:
     """What a VM is told when it boots for the first time.
 
     `address` is an interface address with its prefix length ("10.0.0.5/24"), or None for DHCP. `more` has the MAC
-    address and the interface address of each further network card.
+    address and the interface address of each further network card. `user_data` is the cloud-config besides croft's own,
+    as JSON; its keys go before croft's, and its SSH keys behind them.
     """
 
     name: str
@@ -48,14 +52,20 @@ class FirstBoot:
     gateway: str | None = None
     nameservers: tuple[str, ...] = ()
     more: tuple[tuple[str, str], ...] = ()
+    user_data: str = ""
 
     def files(self) -> dict[str, str]:
         """The three NoCloud files, by name."""
         name = _scalar(self.name)
-        user = ["#cloud-config", f"hostname: {name}", "disable_root: false"]
-        if self.ssh_authorized_keys:
+        more = json.loads(self.user_data) if self.user_data else {}
+        keys = dict.fromkeys((*self.ssh_authorized_keys, *more.pop("ssh_authorized_keys", ())))
+        user = ["#cloud-config", f"hostname: {name}"]
+        if "disable_root" not in more:
+            user.append("disable_root: false")
+        if keys:
             user.append("ssh_authorized_keys:")
-            user += [f"  - {_key(key)}" for key in self.ssh_authorized_keys]
+            user += [f"  - {_key(key)}" for key in keys]
+        user += [f"{_flow(key)}: {_flow(value)}" for key, value in sorted(more.items())]
         return {
             "meta-data": f"instance-id: {self.uuid}\nlocal-hostname: {name}\n",
             "user-data": "\n".join(user) + "\n",
@@ -94,6 +104,12 @@ def _scalar(text: str) -> str:
 
 def _key(text: str) -> str:
     return text if _PLAIN_KEY.fullmatch(text) else json.dumps(text)
+
+
+def _flow(value: Any) -> str:
+    """A value on one line, in the form that JSON and YAML share: what YAML does not take raw is escaped."""
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False)
+    return _NOT_YAML.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def mark(uuid: str, *, ready: bool) -> bytes:

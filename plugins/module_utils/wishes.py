@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import ipaddress
+import json
 import re
 import uuid
 from collections import Counter
@@ -56,6 +57,9 @@ class Defaults:
     gateway: str | None = None
     nameservers: tuple[str, ...] = ()
     allow_restart: tuple[str, ...] = ()
+    # The volume of each image that VMs call by its name, and the merged user data of each VM that has any.
+    images: Mapping[str, str] | None = None
+    user_data: Mapping[str, Any] | None = None
 
 
 class _Entry:
@@ -195,7 +199,7 @@ def _read(name: str, reader: _Entry, defaults: Defaults) -> Wish | None:
         mac=mac,
         vcpus=vcpus,
         memory_mib=memory_mib,
-        image=image,
+        image=(defaults.images or {}).get(image, image),
         network=network,
         first_boot=first_boot,
         disk_bytes=disk_gib * GIB if disk_gib else None,
@@ -224,6 +228,7 @@ def _read_first_boot(name: str, identity: str, mac: str, reader: _Entry, default
             reader.wrong(f"nameservers has {server!r}; give IP addresses")
     if address and gateway and ipaddress.ip_address(gateway) not in ipaddress.ip_interface(address).network:
         reader.wrong(f"gateway is {gateway}, which is not in the network of its address {address}")
+    own = (defaults.user_data or {}).get(name)
     return FirstBoot(
         name=name,
         uuid=identity,
@@ -232,6 +237,7 @@ def _read_first_boot(name: str, identity: str, mac: str, reader: _Entry, default
         address=address,
         gateway=gateway,
         nameservers=tuple(str(server) for server in servers),
+        user_data=json.dumps(own, sort_keys=True) if own else "",
     )
 
 

@@ -26,6 +26,8 @@ options:
       - An entry has C(name), C(vcpus), C(memory_mib) and C(disk_gib); it may have C(workload), C(host) (a pin),
         C(anti_affinity), C(affinity), C(ha), C(autostart), C(state), C(image), C(network), C(address), C(gateway),
         C(nameservers), C(uuid) and C(mac).
+      - Its C(user_data) is merged over the hosts' C(virtual_machines_user_data), as M(croft.infra.virtual_machines)
+        says, and held against cloud-init's schema. The plan does not keep it.
     type: raw
     required: true
   policy:

@@ -1,7 +1,8 @@
 #!/usr/bin/python
 # Copyright: the croft contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Adapter: the decisions are in module_utils/domain.py, the hands in module_utils/vm_host.py."""
+"""Adapter: the decisions are in module_utils/domain.py, the hands in module_utils/vm_host.py. The action plugin of this
+name hands the user data over, checked and merged."""
 
 from __future__ import annotations
 
@@ -28,7 +29,7 @@ options:
       - The VMs of this host. Each entry has C(name), C(vcpus), C(memory_mib), and may have C(disk_gib) (as large
         as the image), C(autostart) (true), C(state) (C(running) or C(stopped)), C(image), C(network), C(address) with
         its prefix length (DHCP without it), C(gateway), C(nameservers), C(uuid) and C(mac) (both follow from the
-        name), and C(health), a list of C(agent) and C(watchdog), of which the latter gives it a virtual watchdog.
+        name), C(user_data), and C(health), a list of C(agent) and C(watchdog), of which the latter gives it a virtual watchdog.
       - The fields that decide where a VM is placed (C(workload), C(host), C(affinity), C(anti_affinity), C(ha)) are
         taken and have no effect here.
     type: list
@@ -54,6 +55,12 @@ options:
   image:
     description: The golden image of VMs that name none, a volume of O(pool).
     type: str
+  images:
+    description: >-
+      Names that C(image) may have in place of a volume's, each with its volume. A disk that is there stays what it is
+      when a name's volume changes.
+    type: dict
+    default: {}
   network:
     description: The libvirt network of VMs that name none.
     type: str
@@ -88,6 +95,15 @@ options:
     type: list
     elements: str
     default: []
+  user_data:
+    description:
+      - What all VMs are told at their first boot besides name, keys and addresses, as cloud-init's C(#cloud-config) has
+        it - a mapping, or its text. The C(user_data) of an entry goes over it - mappings are merged, lists are joined
+        with the defaults first, an entry of a list with the C(name) or C(path) of a default is merged into that, and a
+        null takes a default away.
+      - It is held against cloud-init's schema on the controller before the host is touched. Passwords must be hashed.
+      - It is in no log and no result. On the host it is in the VM's seed, a volume of O(pool).
+    type: raw
   stop_timeout:
     description: Seconds that guests get to shut down when O(virtual_machines[].state=stopped). They are never killed.
     type: int
@@ -100,7 +116,7 @@ options:
     description: The libvirt connection.
     type: str
     default: qemu:///system
-requirements: [python3-libvirt, xorriso]
+requirements: [python3-libvirt, xorriso, jsonschema on the controller for O(user_data)]
 attributes:
   check_mode: {support: full, description: Reports what a real run does; libvirt need not be installed yet.}
   diff_mode: {support: full, description: Shows each changed VM before and after.}
@@ -118,6 +134,20 @@ EXAMPLES = r"""
     virtual_machines:
       - {name: web1, vcpus: 2, memory_mib: 2048, disk_gib: 20, address: 10.0.0.5/24}
       - {name: batch1, vcpus: 4, memory_mib: 4096, disk_gib: 40, state: stopped, autostart: false}
+
+- name: Let a guest with cloud-init install a web server when it boots for the first time
+  croft.infra.virtual_machines:
+    image: debian-13
+    images: {debian-13: debian-13-4f1c2d9a0b37.qcow2}
+    user_data:
+      users: [default, {name: ops, groups: sudo, ssh_authorized_keys: ["{{ lookup('file', '~/.ssh/ops.pub') }}"]}]
+    virtual_machines:
+      - name: web1
+        vcpus: 2
+        memory_mib: 2048
+        user_data:
+          packages: [nginx]
+          runcmd: [[systemctl, enable, --now, nginx]]
 """
 
 RETURN = r"""
@@ -153,6 +183,8 @@ virtual_machines:
       sample: [[disk, "vdc (/srv/data.img)", until it stops]]
 """
 
+import json
+
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.croft.infra.plugins.module_utils import domain
 from ansible_collections.croft.infra.plugins.module_utils.domain_xml import MACHINES
@@ -171,6 +203,7 @@ ARGUMENTS = {
     "pool": {"type": "str", "default": "default"},
     "nfs_pools": NFS_POOLS,
     "image": {"type": "str"},
+    "images": {"type": "dict", "default": {}},
     "network": {"type": "str", "default": "default"},
     "accelerator": {"type": "str", "choices": ["kvm", "tcg"], "default": "kvm"},
     "cpu_model": {"type": "str"},
@@ -178,6 +211,8 @@ ARGUMENTS = {
     "ssh_authorized_keys": {"type": "list", "elements": "str", "default": [], "no_log": False},
     "gateway": {"type": "str"},
     "nameservers": {"type": "list", "elements": "str", "default": []},
+    # Text, not a mapping: each word in a mapping that is kept out of logs would be blotted out of the whole result.
+    "user_data": {"type": "str", "no_log": True},
     "stop_timeout": {"type": "int", "default": 120},
     "allow_restart": {"type": "list", "elements": "str", "default": []},
     "compare": {"type": "bool", "default": False},
@@ -245,6 +280,7 @@ def main() -> None:
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
     given = {field: module.params[field] for field in Defaults.__dataclass_fields__}
     given = {field: tuple(value) if isinstance(value, list) else value or None for field, value in given.items()}
+    given["user_data"] = json.loads(given["user_data"] or "{}")
     wishes, problems = read_wishes(module.params["virtual_machines"], Defaults(**given))
     refuse(module, problems)
     try:

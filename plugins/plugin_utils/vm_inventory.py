@@ -46,7 +46,8 @@ def guests_of(
             continue
         if entry.get("state") == "stopped" and not stopped:
             continue
-        variables = {f"vm_{key}": value for key, value in entry.items() if key != "name"}
+        # User data may be secret, and is of no use to whoever works on the guest.
+        variables = {f"vm_{key}": value for key, value in entry.items() if key not in ("name", "user_data")}
         variables["vm_name"] = str(name)
         workload = variables.setdefault("vm_workload", DEFAULT_WORKLOAD)
         host = (placements or {}).get(name) or entry.get("host")

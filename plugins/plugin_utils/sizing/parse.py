@@ -50,7 +50,9 @@ _SIZES = {
     "memory_mib": ("MiB", "give the memory that the guest gets"),
     "disk_gib": ("GiB", "give the size of the root disk"),
 }
-_VM_KEYS = (*RULED_FIELDS, *sorted(devices.FIELDS))
+# User data may hold secrets and decides nothing about a VM's place: the plan takes it and does not keep it.
+_NOT_KEPT = ("user_data",)
+_VM_KEYS = (*RULED_FIELDS, *sorted(devices.FIELDS), *_NOT_KEPT)
 # In place of the network that the deployment names for cards that name none; that is for the host to know.
 _DEPLOYMENT_NETWORK = "deployment"
 _CAPACITY_KEYS = ("sockets", "cores", "threads", "memory_mib", "disk_gib", "numa_nodes")

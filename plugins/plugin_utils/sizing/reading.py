@@ -38,15 +38,16 @@ def outline(plan: Mapping[str, Any]) -> dict[str, Any]:
     return {key: plan[key] for key in (*kept, "failover_sets", "waivers") if key in plan}
 
 
-def placed_on(plan: Any, host: str) -> list[dict[str, Any]]:
-    """The complete entries of the VMs on this host, sorted by name.
+def placed_on(plan: Any, host: str, user_data: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
+    """The complete entries of the VMs on this host, sorted by name, each with its user data, which no plan keeps.
 
     Raises NotAPlanError for a host that the plan does not know: an empty list would read as "nothing to run here".
     """
     known = as_plan(plan)
     if host not in known["hosts"]:
         raise NotAPlanError(f"host {say(host)} is not in the plan; {did_you_mean(host, known['hosts'])}")
-    return [dict(vm) for vm in known["virtual_machines"] if vm["host"] == host]
+    own = {name: {"user_data": given} for name, given in (user_data or {}).items()}
+    return [{**vm, **own.get(vm["name"], {})} for vm in known["virtual_machines"] if vm["host"] == host]
 
 
 def placements(plan: Any, *, by_host: bool = False) -> dict[str, Any]:

@@ -52,6 +52,25 @@ def test_a_refused_plan_fails_with_a_line_for_each_refusal(capsys: pytest.Captur
     assert "REFUSED" not in capsys.readouterr().out
 
 
+def test_user_data_is_held_against_the_schema_and_not_kept() -> None:
+    hostvars = {**HOSTVARS, "kvm2": {**HOSTVARS["kvm2"], "virtual_machines_user_data": {"packages": ["vim"]}}}
+    wish = {**WEB, "user_data": {"users": [{"name": "ops", "hashed_passwd": "$6$a$secret"}]}}
+    result = run(hostvars, virtual_machines=[wish])
+    assert not result.get("failed")
+    assert "secret" not in json.dumps(result)
+
+
+def test_broken_user_data_is_told_beside_all_other_problems() -> None:
+    hostvars = {name: {**own, "virtual_machines_user_data": {"packges": []}} for name, own in HOSTVARS.items()}
+    result = run(hostvars, virtual_machines=[{**WEB, "vcpus": 0, "user_data": {"runcmd": 1}}])
+    head, *lines = result["msg"].splitlines()
+    assert head == "The plan cannot be made, 3 problems:"
+    assert lines[1:] == [
+        "virtual_machines_user_data.packges: is not known to cloud-init; did you mean 'packages'?",
+        "web1: user_data.runcmd: is a whole number, must be a list",
+    ]
+
+
 def test_without_the_gate_a_refused_plan_is_returned(capsys: pytest.CaptureFixture[str]) -> None:
     result = run(virtual_machines=[BIG], gate=False)
     assert not result.get("failed")

@@ -42,6 +42,12 @@ def test_placed_on_gives_complete_entries_by_name() -> None:
     assert FILTERS["placed_on"](PLAN, "kvm3") == []
 
 
+def test_placed_on_puts_the_user_data_back() -> None:
+    first, *rest = FILTERS["placed_on"](PLAN, "kvm1")
+    wishes = [{"name": first["name"], "user_data": {"runcmd": ["true"]}}, {"name": "elsewhere", "user_data": {}}]
+    assert FILTERS["placed_on"](PLAN, "kvm1", wishes) == [{**first, "user_data": {"runcmd": ["true"]}}, *rest]
+
+
 def test_placements() -> None:
     assert FILTERS["placements"](PLAN) == {"a": "kvm1", "b": "kvm1", "d": "kvm2"}
     assert FILTERS["placements"](PLAN, by_host=True) == {"kvm1": ["a", "b"], "kvm2": ["d"], "kvm3": []}

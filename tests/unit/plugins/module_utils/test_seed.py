@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 from dataclasses import replace
@@ -48,6 +49,33 @@ def test_yaml_reads_back_what_was_meant(name: str, key: str) -> None:
     nic = yaml.safe_load(files["network-config"])["ethernets"]["nic0"]
     assert nic["addresses"] == ["fd00::5/64"]
     assert nic["routes"] == [{"to": "default", "via": "fd00::1"}]
+
+
+MORE = {
+    "users": ["default", {"name": "ops", "groups": "sudo"}],
+    "runcmd": [["touch", "/x"], 'echo "a: b" # c \\ \u2028 \x85 \x00 \U0001f600'],
+    "ssh_authorized_keys": [KEY, "ssh-ed25519 BBBB other"],
+}
+
+
+def test_user_data_comes_behind_what_croft_says() -> None:
+    text = replace(BOOT, user_data=json.dumps(MORE)).files()["user-data"]
+    read = yaml.safe_load(text)
+    assert read == {
+        "hostname": "web1",
+        "disable_root": False,
+        **MORE,
+        "ssh_authorized_keys": [KEY, "ssh-ed25519 BBBB other"],
+    }
+    # The guest without cloud-init reads the keys line by line.
+    assert text.startswith(BOOT.files()["user-data"])
+    assert all(line.isprintable() for line in text.splitlines())
+
+
+def test_user_data_may_close_roots_account() -> None:
+    text = replace(BOOT, user_data='{"disable_root": true}').files()["user-data"]
+    assert yaml.safe_load(text)["disable_root"] is True
+    assert text.count("disable_root") == 1
 
 
 def test_the_digest_follows_the_data() -> None:

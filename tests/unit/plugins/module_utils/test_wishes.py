@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -29,6 +30,14 @@ def test_an_entry_overrides_them() -> None:
     assert (wish.uuid, wish.mac) == ("e39b45ed-20cd-5005-9a3f-de882b74d056", "52:54:00:aa:bb:cc")
     assert wish.first_boot.uuid == wish.uuid
     assert wish.first_boot.nameservers == ()
+
+
+def test_an_image_may_be_called_by_its_name_and_user_data_follow_the_name() -> None:
+    defaults = replace(DEFAULTS, images={"debian": "debian-0.qcow2"}, user_data={"web1": {"runcmd": ["true"]}})
+    wishes, problems = read_wishes([WEB | {"image": "debian"}, WEB | {"name": "web2"}], defaults)
+    assert problems == []
+    assert [wish.image for wish in wishes] == ["debian-0.qcow2", "base.qcow2"]
+    assert [wish.first_boot.user_data for wish in wishes] == ['{"runcmd": ["true"]}', ""]
 
 
 def test_fields_of_the_placement_and_empty_ones_are_taken() -> None:

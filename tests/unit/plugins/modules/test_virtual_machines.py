@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
 from typing import Any
@@ -43,6 +44,28 @@ def apply(conn: Any, run_module: Callable[..., Outcome]) -> Apply:
         return real
 
     return run
+
+
+def test_user_data_reaches_the_seed_and_no_result(apply: Apply, volumes: Any) -> None:
+    told = json.dumps({"web1": {"users": [{"name": "ops", "hashed_passwd": "$6$a$secret"}]}})
+    plain = apply(WEB1)
+    digest = plain["diff"]["after"].rpartition("first_boot_data: ")[2].strip()
+    outcome = apply(WEB1, user_data=told, predicts=False)
+    assert words(outcome) == ["write_seed", "redefine"]
+    assert [entry["field"] for entry in outcome["virtual_machines"][0]["needs_restart"]] == ["first_boot_data"]
+    assert digest not in outcome["diff"]["after"]
+    assert "secret" not in json.dumps(outcome)
+    assert outcome["invocation"]["module_args"]["user_data"] == "VALUE_SPECIFIED_IN_NO_LOG_PARAMETER"
+    assert not apply(WEB1, user_data=told, predicts=False)["virtual_machines"][0]["actions"]
+
+
+def test_another_version_of_an_image_is_for_new_disks_alone(conn: Any, apply: Apply) -> None:
+    make_volume(conn, "base-2.qcow2", 64 * MIB)
+    apply(WEB1, image="base", images={"base": IMAGE})
+    outcome = apply(WEB1, WEB1 | {"name": "web2"}, image="base", images={"base": "base-2.qcow2"})
+    assert words(outcome) == []
+    (create,) = [step for step in outcome["virtual_machines"][1]["actions"] if step["action"] == "create_disk"]
+    assert "base-2.qcow2" in create["detail"]
 
 
 def make_volume(conn: Any, name: str, size: int) -> None:
