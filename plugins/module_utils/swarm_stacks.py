@@ -55,8 +55,7 @@ class Stack:
 
 @dataclass(frozen=True)
 class Standing:
-    """What the swarm has of all stacks: by full service name {digest, image, replicas, stack, update}; items by "
-    "kind."""
+    """What the swarm has of all stacks: by service name {digest, image, replicas, stack, update}; items by kind."""
 
     services: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     items: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # kind -> name -> stack

@@ -31,7 +31,8 @@ def make_plan(
     wished = {host: fact for host, fact in facts.items() if host not in removed}
     there = {host: fact for host, fact in wished.items() if fact is not None}
     problems = [*_wish_problems(facts, wished, there), *_kernel_problems(there, networks)]
-    speaker = cluster_host(facts)
+    # One that leaves commands nothing as long as another can.
+    speaker = cluster_host(wished) or cluster_host(facts)
     cluster: Facts = (facts[speaker] or {})["cluster"] if speaker else {}
     if not speaker:
         problems += _headless_problems(facts)
