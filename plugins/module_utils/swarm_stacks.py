@@ -16,6 +16,7 @@ STACK_LABEL = "com.docker.stack.namespace"
 KINDS = ("secrets", "configs")
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?")
 _SHORT_PORT = re.compile(r"(?:(?P<published>\d+):)?(?P<target>\d+)(?:/(?P<protocol>tcp|udp))?")
+_CONSTRAINT = re.compile(r"(?P<key>[a-zA-Z0-9_.-]+?)\s*(?P<sign>==|!=)\s*(?P<value>.+?)")
 _STATES_OF_FAILURE = {
     "paused": "the update was paused",
     "rollback_started": "the update failed and is being rolled back",
@@ -144,6 +145,31 @@ def _service_problems(where: str, service: Any, wish: Mapping[str, Any], compose
     return lines
 
 
+def candidates(
+    service: Mapping[str, Any], nodes: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Mapping[str, Any]]:
+    """The nodes that a service's constraints let it run on; a constraint on what is not known here excludes none."""
+    given = ((service.get("deploy") or {}).get("placement") or {}).get("constraints") or []
+    parsed = [match for text in given if (match := _CONSTRAINT.fullmatch(str(text).strip()))]
+    return {
+        name: node
+        for name, node in nodes.items()
+        if all(_meets(match["key"], match["sign"], match["value"], name, node) for match in parsed)
+    }
+
+
+def _meets(key: str, sign: str, value: str, name: str, node: Mapping[str, Any]) -> bool:
+    if key.startswith("node.labels."):
+        # Swarm takes a label that is not there for an empty one.
+        have = str((node.get("labels") or {}).get(key.removeprefix("node.labels."), ""))
+    else:
+        known = {"node.hostname": name, "node.role": node.get("role"), "node.id": node.get("id")}.get(key)
+        if known is None:
+            return True
+        have = str(known)
+    return (have.lower() == value.lower()) == (sign == "==")
+
+
 def ports_of(service: Mapping[str, Any]) -> list[dict[str, Any]] | None:
     """[{published, protocol, mode}] of a compose service's ports, short and long form; None when one is unreadable."""
     found = []
@@ -167,7 +193,7 @@ def swarm_problems(
 ) -> list[str]:
     """What in the swarm speaks against the stacks.
 
-    ``nodes`` are facts by host name, of nodes that take tasks: {ip_vs, listeners, images}; ``others`` are the services
+    ``nodes`` are facts by host name, of nodes that take tasks: {ip_vs, listeners, images, id, role, labels}; ``others`` are the services
     that stand ({name, stack, ports}).
     """
     lines: list[str] = []
@@ -179,10 +205,12 @@ def swarm_problems(
         for port in other["ports"]
         if port["published"]
     }
-    without = [name for name, node in nodes.items() if not node["ip_vs"]]
     for wish in wishes:
         for key, service in (wish["compose"]["services"] if wish.get("state") != "absent" else {}).items():
             where = f"stack {wish['name']}: service {key}"
+            its = candidates(service, nodes)
+            # A port in ingress mode is on every node.
+            without = [name for name, node in nodes.items() if not node["ip_vs"]]
             ports = ports_of(service) or []
             if without:
                 lines += _ip_vs_problems(where, service, ports, without)
@@ -193,7 +221,7 @@ def swarm_problems(
                 taken.setdefault(number, f"service {wish['name']}_{key}")
                 holders = [
                     f"{listener['process']} on {name}"
-                    for name, node in nodes.items()
+                    for name, node in (its if port["mode"] == "host" else nodes).items()
                     for listener in node["listeners"]
                     if (listener["port"], listener["protocol"]) == number
                 ]
@@ -232,7 +260,8 @@ def missing_images(
         for key, service in (wish["compose"]["services"] if wish.get("state") != "absent" else {}).items():
             image = str(service["image"])
             names = {image, f"{image}:latest"} if ":" not in image.rpartition("/")[2] else {image}
-            lacking = [name for name, node in nodes.items() if not names & set(node["images"])]
+            its = candidates(service, nodes)
+            lacking = [name for name, node in its.items() if not names & set(node["images"])]
             if lacking:
                 found.setdefault(image, (f"stack {wish['name']}: service {key}", lacking))
     return found
@@ -283,7 +312,8 @@ def progress(service: Mapping[str, Any], tasks: Sequence[Mapping[str, Any]]) -> 
     errors = list(dict.fromkeys(task["error"] for task in tasks if task["error"]))
     said = f"; a task said: {errors[0]}" if errors else ""
     count = f"{service['running']} of {service['desired']} tasks run"
-    failure = _STATES_OF_FAILURE.get(service["update"])
+    failure = _CONSTRAINT = re.compile(r"(?P<key>[a-zA-Z0-9_.-]+?)\s*(?P<sign>==|!=)\s*(?P<value>.+?)")
+_STATES_OF_FAILURE.get(service["update"])
     if failure and service["update"] != "rollback_started":
         return "failed", f"{failure} ({count}){said}"
     if service["update"] in ("updating", "rollback_started") or service["running"] < service["desired"]:

@@ -86,13 +86,21 @@ def cluster_host(facts: Mapping[str, Facts | None]) -> str:
 
 
 def task_nodes(facts: Mapping[str, Facts | None], speaker: Facts) -> dict[str, dict[str, Any]]:
-    """{ip_vs, listeners, images} by host name, of the hosts that answered and take tasks by the speaker's word."""
-    ready = {node["id"] for node in speaker["cluster"]["nodes"] if node["ready"] and node["availability"] == "active"}
+    """Facts by host name, of the hosts that answered and take tasks by the speaker's word.
+
+    Each has ip_vs, listeners, images, and what constraints may ask for: id, role, labels.
+    """
+    ready = {
+        node["id"]: node for node in speaker["cluster"]["nodes"] if node["ready"] and node["availability"] == "active"
+    }
     return {
         fact["hostname"]: {
             "ip_vs": fact["kernel"]["ip_vs"],
             "listeners": fact["listeners"],
             "images": fact["images"],
+            "id": fact["swarm"]["node_id"],
+            "role": ready[fact["swarm"]["node_id"]]["role"],
+            "labels": ready[fact["swarm"]["node_id"]]["labels"],
         }
         for fact in facts.values()
         if fact and fact["swarm"]["node_id"] in ready
