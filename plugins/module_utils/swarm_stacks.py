@@ -145,9 +145,7 @@ def _service_problems(where: str, service: Any, wish: Mapping[str, Any], compose
     return lines
 
 
-def candidates(
-    service: Mapping[str, Any], nodes: Mapping[str, Mapping[str, Any]]
-) -> dict[str, Mapping[str, Any]]:
+def candidates(service: Mapping[str, Any], nodes: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
     """The nodes that a service's constraints let it run on; a constraint on what is not known here excludes none."""
     given = ((service.get("deploy") or {}).get("placement") or {}).get("constraints") or []
     parsed = [match for text in given if (match := _CONSTRAINT.fullmatch(str(text).strip()))]
@@ -193,8 +191,8 @@ def swarm_problems(
 ) -> list[str]:
     """What in the swarm speaks against the stacks.
 
-    ``nodes`` are facts by host name, of nodes that take tasks: {ip_vs, listeners, images, id, role, labels}; ``others`` are the services
-    that stand ({name, stack, ports}).
+    ``nodes`` are facts by host name, of nodes that take tasks: {ip_vs, listeners, images, id, role, labels}; ``others``
+    are the services that stand ({name, stack, ports}).
     """
     lines: list[str] = []
     ours = {wish["name"] for wish in wishes}
@@ -205,12 +203,11 @@ def swarm_problems(
         for port in other["ports"]
         if port["published"]
     }
+    without = [name for name, node in nodes.items() if not node["ip_vs"]]
     for wish in wishes:
         for key, service in (wish["compose"]["services"] if wish.get("state") != "absent" else {}).items():
             where = f"stack {wish['name']}: service {key}"
             its = candidates(service, nodes)
-            # A port in ingress mode is on every node.
-            without = [name for name, node in nodes.items() if not node["ip_vs"]]
             ports = ports_of(service) or []
             if without:
                 lines += _ip_vs_problems(where, service, ports, without)
@@ -312,8 +309,7 @@ def progress(service: Mapping[str, Any], tasks: Sequence[Mapping[str, Any]]) -> 
     errors = list(dict.fromkeys(task["error"] for task in tasks if task["error"]))
     said = f"; a task said: {errors[0]}" if errors else ""
     count = f"{service['running']} of {service['desired']} tasks run"
-    failure = _CONSTRAINT = re.compile(r"(?P<key>[a-zA-Z0-9_.-]+?)\s*(?P<sign>==|!=)\s*(?P<value>.+?)")
-_STATES_OF_FAILURE.get(service["update"])
+    failure = _STATES_OF_FAILURE.get(service["update"])
     if failure and service["update"] != "rollback_started":
         return "failed", f"{failure} ({count}){said}"
     if service["update"] in ("updating", "rollback_started") or service["running"] < service["desired"]:
