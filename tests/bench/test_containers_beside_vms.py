@@ -112,10 +112,8 @@ def answers(address: str, limit: int = 300) -> str:
 @pytest.fixture(scope="module")
 def host() -> Node:
     """A host with VMs that are defined and stopped, and Docker with an image of the same userland."""
-    vms = [
-        {"name": f"bench{i:02}", "vcpus": 1, "memory_mib": 192, "disk_gib": 1, "address": f"10.96.0.{100 + i}/24"}
-        for i in range(INSTANCES)
-    ]
+    shape = {"vcpus": 1, "memory_mib": 192, "disk_gib": 1, "state": "stopped", "autostart": False}
+    vms = [{"name": f"bench{i:02}", "address": f"10.96.0.{100 + i}/24", **shape} for i in range(INSTANCES)]
     playbook(INVENTORY, "playbooks/lab.yml", "site.yml", "molecule/swarm/images.yml", virtual_machines=vms)
     state = yaml.safe_load((ROOT / INVENTORY / "group_vars/all.yml").read_text())["lab_state_dir"]
     node = Node("10.96.0.11", state)
