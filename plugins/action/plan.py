@@ -17,6 +17,7 @@ from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 from ansible.utils.vars import transform_to_native_types
 from ansible_collections.croft.infra.plugins.plugin_utils.sizing.artifacts import files
+from ansible_collections.croft.infra.plugins.plugin_utils.sizing.container_input import NODE_VARIABLES
 from ansible_collections.croft.infra.plugins.plugin_utils.sizing.parse import HOST_VARIABLES
 from ansible_collections.croft.infra.plugins.plugin_utils.sizing.plan import make_plan
 from ansible_collections.croft.infra.plugins.plugin_utils.sizing.reading import outline
@@ -30,6 +31,8 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "virtual_machines": {"type": "raw", "required": True},
     "policy": {"type": "raw"},
     "storage_layout": {"type": "raw", "default": "local"},
+    "containers": {"type": "raw", "default": []},
+    "container_nodes": {"type": "list", "elements": "str", "default": []},
     "directory": {"type": "path"},
     "gate": {"type": "bool", "default": True},
     "today": {"type": "str"},
@@ -48,13 +51,16 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         _, given = self.validate_argument_spec(ARGUMENTS)
         arguments = transform_to_native_types(given)
         hosts: list[str] = arguments["hosts"]
+        hostvars = (task_vars or {}).get("hostvars", {})
         plan, problems = make_plan(
             hosts,
-            host_variables(hosts, (task_vars or {}).get("hostvars", {})),
+            host_variables(hosts, hostvars),
             arguments["virtual_machines"],
             policy=arguments["policy"],
             storage_layout=arguments["storage_layout"],
             today=judged_on(arguments["today"]),
+            containers=arguments["containers"],
+            nodes=host_variables(arguments["container_nodes"], hostvars, NODE_VARIABLES),
         )
         problems = [
             *problems,
@@ -104,13 +110,15 @@ def judged_on(given: str | None) -> date:
         raise AnsibleActionFail(f"today: is '{given}', not a date; give it as YYYY-MM-DD") from None
 
 
-def host_variables(hosts: list[str], hostvars: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+def host_variables(
+    hosts: list[str], hostvars: Mapping[str, Any], names: tuple[str, ...] = HOST_VARIABLES
+) -> dict[str, dict[str, Any]]:
     """The variables of each host that the plan reads, templated and as plain Python; unknown hosts have none."""
     found: dict[str, dict[str, Any]] = {}
     for host in hosts:
         own = hostvars.get(host, {})
         found[host] = {}
-        for name in HOST_VARIABLES:
+        for name in names:
             if name in own:
                 try:
                     found[host][name] = transform_to_native_types(own[name])

@@ -47,6 +47,8 @@ class Wish:
     userns_remap: str = ""
     published_address: str = "127.0.0.1"
     published_sources: tuple[str, ...] = ()
+    routed_sources: tuple[str, ...] = ()
+    users: tuple[str, ...] = ()
     tls_address: str = ""
     settings: Mapping[str, Any] = field(default_factory=dict)
     source: str = "debian"
@@ -65,6 +67,7 @@ class Host:
     routes: tuple[str, ...] = ()
     packages: frozenset[str] = frozenset()
     swarm: bool = False
+    users: frozenset[str] = frozenset({"root"})
     daemon: Mapping[str, Any] | None = field(default_factory=dict)  # None: there is a file and it is no JSON object
 
 
@@ -89,6 +92,9 @@ def daemon_settings(wish: Wish) -> dict[str, Any]:
         "userns-remap": wish.userns_remap,
     }
     told.update({name: value for name, value in optional.items() if value})
+    if wish.published_sources:
+        # It listens on IPv6 too, where no rule of Docker's takes the connection to the table that knows the sources.
+        told["userland-proxy"] = False
     if wish.tls_address:
         told.update({"tls": True, "tlsverify": True, **PLACES_OF_TLS})
     return {**told, **wish.settings}
@@ -137,9 +143,10 @@ def _wish_problems(wish: Wish) -> list[str]:
         ipaddress.ip_address(wish.published_address)
     except ValueError:
         lines.append(f"docker_engine_published_address: is {wish.published_address!r}; give an IP address")
-    for source in wish.published_sources:
-        if _network(source) is None:
-            lines.append(f"docker_engine_published_sources: has {source!r}; give networks like 10.0.0.0/24")
+    for kind, sources in (("published", wish.published_sources), ("routed", wish.routed_sources)):
+        for source in sources:
+            if _network(source) is None:
+                lines.append(f"docker_engine_{kind}_sources: has {source!r}; give networks like 10.0.0.0/24")
     for mirror in wish.registry_mirrors:
         if not re.fullmatch(r"https?://[^/\s]+/?", mirror):
             lines.append(f"docker_engine_registry_mirrors: has {mirror!r}; give https://HOST without a path")
@@ -209,6 +216,11 @@ def _host_problems(wish: Wish, host: Host) -> list[str]:
             f"packages {', '.join(sorted(other))} are installed and docker_engine_source is {wish.source}; "
             f"remove them, or set docker_engine_source to {instead}"
         )
+    lines.extend(
+        f"docker_engine_users: has {user}, who is no user of this host; make the user first, or take the name out"
+        for user in wish.users
+        if user not in host.users
+    )
     if host.daemon is None:
         lines.append("/etc/docker/daemon.json: is no JSON object; mend it or take it away")
     if host.swarm and wish.live_restore:

@@ -294,8 +294,9 @@ class LabMachine:
                 run("umount", "--recursive", str(point))
         for point in NSPAWN_RUN.glob(f"*/{name}"):
             point.rmdir()
+        # One that the kernel lets go of meanwhile cannot be detached any more; below it is seen that all are gone.
         for device in self._loops(name).values():
-            run("losetup", "--detach", device)
+            self._quiet("losetup", "--detach", device)
         # The kernel removes the links with the node's network namespace, sometimes half a minute late.
         for kind in ("vb", "vm"):
             if _link(f"{kind}-{name}"):

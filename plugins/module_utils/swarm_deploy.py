@@ -50,8 +50,10 @@ def standing(api: DockerApi) -> pure.Standing:
 def deploy(
     api: DockerApi, run: Run, stack: pure.Stack, todo: Sequence[dict[str, str]], options: dict[str, Any]
 ) -> None:
-    """Carry out what ``differences`` found, and wait; raises DeployError. ``options``: prune, resolve_image, "
-    "timeout."""
+    """Carry out what ``differences`` found, and wait; raises DeployError.
+
+    ``options``: prune, resolve_image, timeout.
+    """
     asked = {(step["kind"], step["name"]) for step in todo if step["action"] == "create"}
     for item in stack.items:
         if (item.kind[:-1], item.name) in asked:
@@ -60,6 +62,8 @@ def deploy(
             api.request("POST", f"/{item.kind}/create", body=body)
     if any(step["kind"] == "service" for step in todo):
         command = ["docker", "stack", "deploy", "--compose-file", "-", "--resolve-image", options["resolve_image"]]
+        # What the manager is logged in to, its nodes must be let into too.
+        command.append("--with-registry-auth")
         command += ["--prune"] if options["prune"] else []
         code, out, err = run([*command, stack.name], data=json.dumps(stack.compose))
         if code != 0:

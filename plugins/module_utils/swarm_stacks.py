@@ -16,6 +16,7 @@ STACK_LABEL = "com.docker.stack.namespace"
 KINDS = ("secrets", "configs")
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?")
 _SHORT_PORT = re.compile(r"(?:(?P<published>\d+):)?(?P<target>\d+)(?:/(?P<protocol>tcp|udp))?")
+_CONSTRAINT = re.compile(r"(?P<key>[a-zA-Z0-9_.-]+?)\s*(?P<sign>==|!=)\s*(?P<value>.+?)")
 _STATES_OF_FAILURE = {
     "paused": "the update was paused",
     "rollback_started": "the update failed and is being rolled back",
@@ -55,8 +56,7 @@ class Stack:
 
 @dataclass(frozen=True)
 class Standing:
-    """What the swarm has of all stacks: by full service name {digest, image, replicas, stack, update}; items by "
-    "kind."""
+    """What the swarm has of all stacks: by service name {digest, image, replicas, stack, update}; items by kind."""
 
     services: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     items: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # kind -> name -> stack
@@ -145,6 +145,29 @@ def _service_problems(where: str, service: Any, wish: Mapping[str, Any], compose
     return lines
 
 
+def candidates(service: Mapping[str, Any], nodes: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+    """The nodes that a service's constraints let it run on; a constraint on what is not known here excludes none."""
+    given = ((service.get("deploy") or {}).get("placement") or {}).get("constraints") or []
+    parsed = [match for text in given if (match := _CONSTRAINT.fullmatch(str(text).strip()))]
+    return {
+        name: node
+        for name, node in nodes.items()
+        if all(_meets(match["key"], match["sign"], match["value"], name, node) for match in parsed)
+    }
+
+
+def _meets(key: str, sign: str, value: str, name: str, node: Mapping[str, Any]) -> bool:
+    if key.startswith("node.labels."):
+        # Swarm takes a label that is not there for an empty one.
+        have = str((node.get("labels") or {}).get(key.removeprefix("node.labels."), ""))
+    else:
+        known = {"node.hostname": name, "node.role": node.get("role"), "node.id": node.get("id")}.get(key)
+        if known is None:
+            return True
+        have = str(known)
+    return (have.lower() == value.lower()) == (sign == "==")
+
+
 def ports_of(service: Mapping[str, Any]) -> list[dict[str, Any]] | None:
     """[{published, protocol, mode}] of a compose service's ports, short and long form; None when one is unreadable."""
     found = []
@@ -168,8 +191,8 @@ def swarm_problems(
 ) -> list[str]:
     """What in the swarm speaks against the stacks.
 
-    ``nodes`` are facts by host name, of nodes that take tasks: {ip_vs, listeners, images}; ``others`` are the services
-    that stand ({name, stack, ports}).
+    ``nodes`` are facts by host name, of nodes that take tasks: {ip_vs, listeners, images, id, role, labels}; ``others``
+    are the services that stand ({name, stack, ports}).
     """
     lines: list[str] = []
     ours = {wish["name"] for wish in wishes}
@@ -184,6 +207,7 @@ def swarm_problems(
     for wish in wishes:
         for key, service in (wish["compose"]["services"] if wish.get("state") != "absent" else {}).items():
             where = f"stack {wish['name']}: service {key}"
+            its = candidates(service, nodes)
             ports = ports_of(service) or []
             if without:
                 lines += _ip_vs_problems(where, service, ports, without)
@@ -194,7 +218,7 @@ def swarm_problems(
                 taken.setdefault(number, f"service {wish['name']}_{key}")
                 holders = [
                     f"{listener['process']} on {name}"
-                    for name, node in nodes.items()
+                    for name, node in (its if port["mode"] == "host" else nodes).items()
                     for listener in node["listeners"]
                     if (listener["port"], listener["protocol"]) == number
                 ]
@@ -233,7 +257,8 @@ def missing_images(
         for key, service in (wish["compose"]["services"] if wish.get("state") != "absent" else {}).items():
             image = str(service["image"])
             names = {image, f"{image}:latest"} if ":" not in image.rpartition("/")[2] else {image}
-            lacking = [name for name, node in nodes.items() if not names & set(node["images"])]
+            its = candidates(service, nodes)
+            lacking = [name for name, node in its.items() if not names & set(node["images"])]
             if lacking:
                 found.setdefault(image, (f"stack {wish['name']}: service {key}", lacking))
     return found

@@ -78,6 +78,16 @@ options:
     type: list
     elements: str
     default: []
+  routed_sources:
+    description: Networks that may reach containers by their own addresses.
+    type: list
+    elements: str
+    default: []
+  users:
+    description: Users of the host who may use the engine.
+    type: list
+    elements: str
+    default: []
   tls_address:
     description: ADDRESS:PORT of the API over TLS.
     type: str
@@ -125,6 +135,7 @@ remarks:
 """
 
 import json
+import pwd
 import re
 import shutil
 import tempfile
@@ -151,6 +162,8 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "userns_remap": {"type": "str", "default": ""},
     "published_address": {"type": "str", "default": "127.0.0.1"},
     "published_sources": {"type": "list", "elements": "str", "default": []},
+    "routed_sources": {"type": "list", "elements": "str", "default": []},
+    "users": {"type": "list", "elements": "str", "default": []},
     "tls_address": {"type": "str", "default": ""},
     "settings": {"type": "dict", "default": {}},
 }
@@ -216,6 +229,7 @@ def look(module: AnsibleModule) -> pure.Host:
         ),
         packages=pure.installed(dpkg, sorted(pure.DISTRIBUTION_PACKAGES | pure.DOCKER_PACKAGES)),
         swarm=Path(module.params["data_root"], "swarm/docker-state.json").exists(),
+        users=frozenset(entry.pw_name for entry in pwd.getpwall()),
         daemon=read_daemon(),
     )
 

@@ -40,6 +40,23 @@ options:
     type: str
     choices: [local, centralized, distributed]
     default: local
+  containers:
+    description:
+      - The containers that are wanted, a list of entries or a mapping by name, judged on O(container_nodes).
+      - An entry has C(name), C(cpus) and C(memory_mib), which each replica has reserved; it may have C(replicas),
+        C(workload), C(nodes) (the only ones that it may run on) and C(per_machine) (replicas on one machine).
+    type: raw
+    default: []
+  container_nodes:
+    description:
+      - The nodes that run containers, by their names in the inventory. One that is a VM of O(virtual_machines) has the
+        VM's size, one of O(hosts) has what its VMs leave; others have what C(container_node) or C(croft_capacity) says,
+        or C(croft_node_facts), the registered result of M(ansible.builtin.setup).
+      - C(container_node) of a node may have C(cpus), C(memory_mib), C(local_disk) (V(hdd), V(ssd) or V(nvme)) and
+        C(machine), the name of what dies in one piece.
+    type: list
+    elements: str
+    default: []
   directory:
     description: Write plan.json, plan.junit.xml, plan.sarif and report.html there. It is created when it is not there.
     type: path

@@ -107,13 +107,20 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 }
 
 
-def image_problems(api: DockerApi, wishes: list[dict[str, Any]], nodes: dict[str, Any]) -> list[str]:
-    """One line for each image that some node lacks and no registry gives."""
+def image_problems(
+    api: DockerApi, run_command: swarm_deploy.Run, wishes: list[dict[str, Any]], nodes: dict[str, Any]
+) -> list[str]:
+    """One line for each image that some node lacks and no registry gives.
+
+    The engine is asked first, as it knows mirrors and registries without TLS; it has no credentials, the client has.
+    """
     lines = []
     for image, (where, lacking) in pure.missing_images(wishes, nodes).items():
         try:
             api.get(f"/distribution/{image}/json")
         except (DockerAnswerError, DockerMissingError) as error:
+            if run_command(["docker", "manifest", "inspect", image])[0] == 0:
+                continue
             lines.append(
                 f"{where}: image {image} is not on {', '.join(lacking)} and its registry does not give it ({error}); "
                 "push it, log in, or bring it to the nodes"
@@ -129,7 +136,7 @@ def run(module: AnsibleModule, api: DockerApi) -> list[str]:
     if problems:
         module.fail_json(msg="\n".join(problems))
     others = [swarm_view.service_of(entry) for entry in api.get("/services")]
-    problems = [*pure.swarm_problems(wishes, nodes, others), *image_problems(api, wishes, nodes)]
+    problems = [*pure.swarm_problems(wishes, nodes, others), *image_problems(api, module.run_command, wishes, nodes)]
     if problems:
         module.fail_json(msg="\n".join(problems))
     cluster = api.get("/swarm")["ID"]

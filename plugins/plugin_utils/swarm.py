@@ -31,7 +31,8 @@ def make_plan(
     wished = {host: fact for host, fact in facts.items() if host not in removed}
     there = {host: fact for host, fact in wished.items() if fact is not None}
     problems = [*_wish_problems(facts, wished, there), *_kernel_problems(there, networks)]
-    speaker = cluster_host(facts)
+    # One that leaves commands nothing as long as another can.
+    speaker = cluster_host(wished) or cluster_host(facts)
     cluster: Facts = (facts[speaker] or {})["cluster"] if speaker else {}
     if not speaker:
         problems += _headless_problems(facts)
@@ -85,13 +86,21 @@ def cluster_host(facts: Mapping[str, Facts | None]) -> str:
 
 
 def task_nodes(facts: Mapping[str, Facts | None], speaker: Facts) -> dict[str, dict[str, Any]]:
-    """{ip_vs, listeners, images} by host name, of the hosts that answered and take tasks by the speaker's word."""
-    ready = {node["id"] for node in speaker["cluster"]["nodes"] if node["ready"] and node["availability"] == "active"}
+    """Facts by host name, of the hosts that answered and take tasks by the speaker's word.
+
+    Each has ip_vs, listeners, images, and what constraints may ask for: id, role, labels.
+    """
+    ready = {
+        node["id"]: node for node in speaker["cluster"]["nodes"] if node["ready"] and node["availability"] == "active"
+    }
     return {
         fact["hostname"]: {
             "ip_vs": fact["kernel"]["ip_vs"],
             "listeners": fact["listeners"],
             "images": fact["images"],
+            "id": fact["swarm"]["node_id"],
+            "role": ready[fact["swarm"]["node_id"]]["role"],
+            "labels": ready[fact["swarm"]["node_id"]]["labels"],
         }
         for fact in facts.values()
         if fact and fact["swarm"]["node_id"] in ready

@@ -53,7 +53,7 @@ def swarm_play(play: Callable[..., Any]) -> Callable[..., Any]:
     """Run the containers' playbook on the swarm's lab."""
 
     def run(playbook: str = "playbooks/containers.yml", **arguments: Any) -> Any:
-        return play(playbook, inventory=INVENTORY, **arguments)
+        return play(playbook, inventory=(INVENTORY,), **arguments)
 
     return run
 

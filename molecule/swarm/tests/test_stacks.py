@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import subprocess
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -66,6 +67,14 @@ def test_a_container_s_port_stays_on_its_host(on: On) -> None:
         )
         with pytest.raises(urllib.error.URLError):
             urllib.request.urlopen("http://10.97.0.12:8099/version", timeout=5)
+        # Nor by a neighbour's route to the container's own address.
+        own = on("swarm2", "docker inspect -f '{{.NetworkSettings.IPAddress}}' shy").strip()
+        subprocess.run(["ip", "route", "add", f"{own}/32", "via", NODES["swarm2"]], check=True)
+        try:
+            with pytest.raises(urllib.error.URLError):
+                urllib.request.urlopen(f"http://{own}/version", timeout=3)
+        finally:
+            subprocess.run(["ip", "route", "del", f"{own}/32"], check=True)
     finally:
         on("swarm2", "docker rm -f shy")
 
@@ -151,6 +160,15 @@ def test_a_bad_stack_stops_before_anything(bad: Any, says: str, swarm_play: Play
     assert "Traceback" not in run.output
     assert not run.changed
     assert ids(tasks()) == before
+
+
+def test_containers_that_do_not_fit_are_refused_by_the_plan(swarm_play: Play) -> None:
+    db = {"name": "db", "cpus": 1, "memory_mib": 64, "workload": "database"}
+    run = swarm_play(containers=[db, {"name": "big", "cpus": 1, "memory_mib": 10**7, "replicas": 2}])
+    assert run.rc != 0
+    assert "container-capacity: 2 of 2 replicas of big have no node" in run.refusal
+    assert "container-workload: db is a database" in run.refusal
+    assert not run.changed
 
 
 def test_bad_nodes_are_all_told_at_once(swarm_play: Play, tasks: Tasks) -> None:

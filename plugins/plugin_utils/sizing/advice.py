@@ -19,6 +19,8 @@ def advise(inputs: Inputs) -> list[dict[str, Any]]:
 
     The share is the larger of its parts of CPU and memory, on the host where that is least.
     """
+    if not inputs.hosts:
+        return []
     kinds = sorted({(host.threads, host.memory_mib) for host in inputs.hosts})
     # The most that a VM may take anywhere: a class may allow more than the rule of all hosts.
     limit: Fraction = max(inputs.policy.on(host.name)["vm-share"]["limit"] for host in inputs.hosts)

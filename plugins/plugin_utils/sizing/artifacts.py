@@ -60,7 +60,8 @@ def _junit_head(name: str, counts: list[int]) -> str:
 
 
 def _junit_case(finding: Mapping[str, Any]) -> str:
-    subject = " on ".join(part for part in (finding["vm"], finding["host"]) if part) or "the plan"
+    parts = (finding["vm"] or finding.get("container"), finding["host"])
+    subject = " on ".join(part for part in parts if part) or "the plan"
     resource = f" ({finding['resource']})" if finding["resource"] else ""
     text = finding_text(finding)
     rule = finding["rule"]
@@ -114,8 +115,8 @@ def _sarif_rule(rule: str, known: Mapping[str, Any] | None) -> dict[str, Any]:
 def _sarif_result(finding: Mapping[str, Any], ids: list[str]) -> dict[str, Any]:
     locations = [
         {"name": finding[kind], "fullyQualifiedName": f"{kind}/{finding[kind]}", "kind": "resource"}
-        for kind in ("host", "vm")
-        if finding[kind]
+        for kind in ("host", "vm", "container")
+        if finding.get(kind)
     ]
     result: dict[str, Any] = {
         "ruleId": finding["rule"],
@@ -123,7 +124,10 @@ def _sarif_result(finding: Mapping[str, Any], ids: list[str]) -> dict[str, Any]:
         "level": _SARIF_LEVELS[finding["level"]],
         "message": {"text": finding_text(finding)},
         "partialFingerprints": {
-            "croft/v1": "/".join(str(finding[key] or "-") for key in ("rule", "host", "vm", "resource"))
+            "croft/v1": "/".join(
+                str(finding.get(key) or "-")
+                for key in ("rule", "host", "vm", "resource", *(("container",) if "container" in finding else ()))
+            )
         },
         "properties": {key: finding[key] for key in ("value", "limit", "margin", "unit", "fix")},
     }

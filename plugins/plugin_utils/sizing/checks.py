@@ -88,7 +88,7 @@ class Load:
 
 
 def check_all(inputs: Inputs, placed: Placed) -> tuple[list[Check], list[Finding], list[HostUse]]:
-    """All checks in the rules' order, the findings worst first, and what each host carries."""
+    """All checks in the rules' order, what they found, and what each host carries."""
     loads = _loads(inputs, placed)
     measures: list[Measure] = []
     for load in loads:
@@ -103,13 +103,18 @@ def check_all(inputs: Inputs, placed: Placed) -> tuple[list[Check], list[Finding
     measures += _affinity(loads, inputs)
     measures = [measure for measure in measures if _level(measure.check, inputs) != "off"]
 
-    findings = [_finding(measure, inputs) for measure in measures if measure.check.broken]
+    findings = [finding_of(measure, inputs) for measure in measures if measure.check.broken]
     findings += _homeless(inputs, placed, loads)
     findings += _remarks(inputs, placed, loads)
-    findings += _waivers(inputs, findings)
+    return [measure.check for measure in measures], findings, [_use(load, inputs) for load in loads]
+
+
+def settled(inputs: Inputs, findings: Sequence[Finding]) -> list[Finding]:
+    """All findings of a plan worst first, with what is to say of the waivers that they need or do not need."""
+    found = [*findings, *_waivers(inputs, findings)]
     order = {rule: i for i, rule in enumerate((*inputs.policy.rules, *REMARKS))}
     levels = {"deny": 0, "warn": 1, "waived": 2, "info": 3}
-    findings.sort(
+    found.sort(
         key=lambda f: (
             levels[f.level],
             -_severity(f),
@@ -120,7 +125,7 @@ def check_all(inputs: Inputs, placed: Placed) -> tuple[list[Check], list[Finding
             f.message,
         )
     )
-    return [measure.check for measure in measures], findings, [_use(load, inputs) for load in loads]
+    return found
 
 
 def _loads(inputs: Inputs, placed: Placed) -> list[Load]:
@@ -166,15 +171,17 @@ def _level(check: Check, inputs: Inputs) -> str:
     return str(rules[check.rule].get("level", "deny"))
 
 
-def waiver_for(inputs: Inputs, rule: str, host: str | None, vm: str | None) -> Waiver | None:
+def waiver_for(
+    inputs: Inputs, rule: str, host: str | None, vm: str | None, container: str | None = None
+) -> Waiver | None:
     """The waiver in force that covers this subject, the one that holds longest when there are several."""
-    found = [w for w in inputs.policy.waivers if w.in_force(inputs.today) and w.covers(rule, host, vm)]
+    found = [w for w in inputs.policy.waivers if w.in_force(inputs.today) and w.covers(rule, host, vm, container)]
     return max(found, key=lambda waiver: waiver.until, default=None)
 
 
-def _finding(measure: Measure, inputs: Inputs, level: str | None = None) -> Finding:
+def finding_of(measure: Measure, inputs: Inputs, level: str | None = None) -> Finding:
     check = measure.check
-    waiver = waiver_for(inputs, check.rule, check.host, check.vm) if level is None else None
+    waiver = waiver_for(inputs, check.rule, check.host, check.vm, check.container) if level is None else None
     return Finding(
         rule=check.rule,
         level="waived" if waiver else (level or _level(check, inputs)),
@@ -188,6 +195,7 @@ def _finding(measure: Measure, inputs: Inputs, level: str | None = None) -> Find
         margin=None if check.value is None else _margin(check),
         unit=check.unit,
         waiver=waiver,
+        container=check.container,
     )
 
 
@@ -623,7 +631,7 @@ def _no_place(
     binding = broken[worst.rule][0]
     # What would let it in: every rule in its way at once, the binding one first.
     fixes = dict.fromkeys(m.fix for rule in (worst.rule, *broken) for m in broken[rule])
-    finding = _finding(replace(binding, check=replace(binding.check, vm=vm.name)), inputs, "deny")
+    finding = finding_of(replace(binding, check=replace(binding.check, vm=vm.name)), inputs, "deny")
     closest = f"{vm.name} has no host; with it on {load.host.name}, the closest: "
     return replace(finding, message=f"{closest}{binding.message}{note}", fix="; and ".join(fixes))
 
@@ -780,7 +788,7 @@ def _waivers(inputs: Inputs, findings: Sequence[Finding]) -> list[Finding]:
     used = {finding.waiver for finding in findings}
     remarks = []
     for waiver in inputs.policy.waivers:
-        of = f"{waiver.rule} for {waiver.vm or waiver.host}"
+        of = f"{waiver.rule} for {waiver.subject}"
         if not waiver.in_force(inputs.today):
             level, message, fix = (
                 "warn",
@@ -791,5 +799,7 @@ def _waivers(inputs: Inputs, findings: Sequence[Finding]) -> list[Finding]:
             level, message, fix = "info", f"the waiver of {of} by {waiver.owner} is not needed", "take it away"
         else:
             continue
-        remarks.append(Finding("waiver", level, message, fix, host=waiver.host, vm=waiver.vm))
+        remarks.append(
+            Finding("waiver", level, message, fix, host=waiver.host, vm=waiver.vm, container=waiver.container)
+        )
     return remarks

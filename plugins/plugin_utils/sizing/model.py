@@ -10,7 +10,7 @@ from datetime import date
 from fractions import Fraction
 from typing import Any
 
-SCHEMA_VERSION = "1.1"
+SCHEMA_VERSION = "1.2"
 
 LAYOUTS = ("local", "centralized", "distributed")
 WORKLOADS = (
@@ -117,7 +117,7 @@ RULED_FIELDS = tuple(name for name in VirtualMachine.__slots__ if name not in ("
 
 @dataclass(frozen=True, slots=True)
 class Waiver:
-    """An exception to one rule for one VM or one host, that ends; in force through the whole day ``until``."""
+    """An exception to one rule for one VM, host or container, that ends; in force through the whole day ``until``."""
 
     rule: str
     reason: str
@@ -125,11 +125,18 @@ class Waiver:
     until: date
     vm: str | None = None
     host: str | None = None
+    container: str | None = None
+
+    @property
+    def subject(self) -> str:
+        return self.vm or self.container or self.host or ""
 
     def in_force(self, today: date) -> bool:
         return today <= self.until
 
-    def covers(self, rule: str, host: str | None, vm: str | None) -> bool:
+    def covers(self, rule: str, host: str | None, vm: str | None, container: str | None = None) -> bool:
+        if self.container is not None:
+            return self.rule == rule and self.container == container
         return self.rule == rule and (self.vm == vm if self.vm is not None else self.host == host)
 
 
@@ -166,6 +173,46 @@ class Policy:
 
 
 @dataclass(frozen=True, slots=True)
+class Container:
+    """A wanted service: what each replica has reserved, and where it may run. CPUs in thousandths.
+
+    ``nodes``: empty for any; ``per_machine``: the most replicas on one machine, None for an even spread.
+    """
+
+    name: str
+    millicpus: int
+    memory_mib: int
+    replicas: int
+    workload: str
+    nodes: tuple[str, ...] = ()
+    per_machine: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """Where containers run. ``kind``: vm (of this plan), host (of this plan, beside its VMs), machine (any other).
+
+    Capacity is what containers may reserve, None until the VMs are placed; ``machine`` is what dies in one piece.
+    """
+
+    name: str
+    kind: str
+    millicpus: int | None
+    memory_mib: int | None
+    machine: str | None
+    local_disk: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerPlan:
+    """Where each replica goes: container -> node -> count. ``search``: complete, or stopped at its bound."""
+
+    nodes: tuple[Node, ...]
+    placements: Mapping[str, Mapping[str, int]]
+    search: str
+
+
+@dataclass(frozen=True, slots=True)
 class Inputs:
     """Everything that a plan depends on, validated. The same inputs give the same plan, byte for byte."""
 
@@ -175,6 +222,8 @@ class Inputs:
     policy: Policy
     storage_layout: str
     today: date
+    containers: tuple[Container, ...] = ()
+    nodes: tuple[Node, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +238,7 @@ class Check:
     limit: Fraction
     unit: str
     broken: bool
+    container: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +257,7 @@ class Finding:
     margin: Fraction | None = None
     unit: str | None = None
     waiver: Waiver | None = None
+    container: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,6 +343,7 @@ class Plan:
     waivers: tuple[tuple[Waiver, str, int], ...] = field(default=())
     host_sets: HostSets | None = None
     least_hosts: int | None = None
+    containers: ContainerPlan | None = None
 
     @property
     def admitted(self) -> bool:

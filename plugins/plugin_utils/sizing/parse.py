@@ -17,6 +17,11 @@ from typing import Any
 
 from ansible_collections.croft.infra.plugins.module_utils import devices, identity
 from ansible_collections.croft.infra.plugins.module_utils.guest_health import SIGNALS
+from ansible_collections.croft.infra.plugins.plugin_utils.sizing.container_input import (
+    container_names,
+    parse_containers,
+    parse_nodes,
+)
 from ansible_collections.croft.infra.plugins.plugin_utils.sizing.model import (
     LAYOUTS,
     RULED_FIELDS,
@@ -68,11 +73,14 @@ def read_inputs(  # noqa: PLR0913
     policy: Any = None,
     storage_layout: Any = "local",
     today: date,
+    containers: Any = None,
+    nodes: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> tuple[Inputs | None, list[str]]:
     """Validate everything that a plan is made from.
 
     ``host_variables[name]`` may hold ``HOST_VARIABLES`` (the OSDs' disks count in the distributed layout only);
-    ``virtual_machines`` is a list of entries or a mapping by name; ``today`` decides which waivers hold.
+    ``virtual_machines`` is a list of entries or a mapping by name; ``today`` decides which waivers hold. Who asks for
+    VMs alone leaves ``containers`` and ``nodes`` (their nodes' variables by name) out; waivers of containers then pass.
 
     Returns the inputs and no problem, or None and all problems, one line each.
     """
@@ -80,10 +88,23 @@ def read_inputs(  # noqa: PLR0913
     layout = as_choice(storage_layout, LAYOUTS, "storage_layout", problems) or "local"
     vms = parse_virtual_machines(virtual_machines, problems, hosts)
     # A policy's OSD memory is needed to judge a reserve, its waivers need the names: hosts' names are known before.
-    rules = parse_policy(policy, problems, hosts, (vm.name for vm in vms))
-    parsed_hosts, present = parse_hosts(
-        hosts, host_variables, problems, layout, int(rules.rules["host-overhead"]["osd_memory_mib"])
+    rules = parse_policy(
+        policy,
+        problems,
+        hosts,
+        (vm.name for vm in vms),
+        containers=None if containers is None else container_names(containers),
+        nodes=nodes,
     )
+    parsed_hosts: list[Host] = []
+    present: list[RunningVm] = []
+    # Containers alone need no hypervisor.
+    if hosts or vms or not containers:
+        parsed_hosts, present = parse_hosts(
+            hosts, host_variables, problems, layout, int(rules.rules["host-overhead"]["osd_memory_mib"])
+        )
+    parsed_containers = parse_containers(containers, problems, nodes or {})
+    parsed_nodes = parse_nodes(nodes or {}, problems, vms=vms, hosts=parsed_hosts) if parsed_containers else []
     _check_presence(vms, present, problems)
     _check_pins(vms, present, parsed_hosts, problems)
     if problems.found:
@@ -95,6 +116,8 @@ def read_inputs(  # noqa: PLR0913
         policy=rules,
         storage_layout=layout,
         today=today,
+        containers=tuple(parsed_containers),
+        nodes=tuple(parsed_nodes),
     )
     return inputs, []
 

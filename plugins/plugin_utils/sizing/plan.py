@@ -12,12 +12,14 @@ from fractions import Fraction
 from typing import Any
 
 from ansible_collections.croft.infra.plugins.plugin_utils.sizing.advice import advise
-from ansible_collections.croft.infra.plugins.plugin_utils.sizing.checks import check_all
+from ansible_collections.croft.infra.plugins.plugin_utils.sizing.checks import check_all, settled
+from ansible_collections.croft.infra.plugins.plugin_utils.sizing.containers import plan_containers, reserved_on
 from ansible_collections.croft.infra.plugins.plugin_utils.sizing.differences import differences
 from ansible_collections.croft.infra.plugins.plugin_utils.sizing.model import (
     LEVELS,
     SCHEMA_VERSION,
     Check,
+    ContainerPlan,
     Finding,
     HostSets,
     HostUse,
@@ -34,6 +36,12 @@ def build_plan(inputs: Inputs) -> Plan:
     """Place, check, let every host die once. Pure: the same inputs give an equal plan."""
     placed = place(inputs)
     checks, findings, uses = check_all(inputs, placed)
+    containers = None
+    if inputs.containers:
+        containers, more_checks, more_findings = plan_containers(inputs, placed.where, uses)
+        checks += more_checks
+        findings += more_findings
+    findings = settled(inputs, findings)
     used = [finding.waiver for finding in findings if finding.waiver is not None]
     waivers = tuple(
         (waiver, "in force" if waiver.in_force(inputs.today) else "expired", used.count(waiver))
@@ -50,6 +58,7 @@ def build_plan(inputs: Inputs) -> Plan:
         waivers=waivers,
         host_sets=placed.host_sets,
         least_hosts=placed.least_hosts,
+        containers=containers,
     )
 
 
@@ -61,11 +70,23 @@ def make_plan(  # noqa: PLR0913
     policy: Any = None,
     storage_layout: Any = "local",
     today: date,
+    containers: Any = None,
+    nodes: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> tuple[dict[str, Any], list[str]]:
-    """From raw variables to plan.json's shape; with problems of the input (the lines) the plan is refused."""
+    """From raw variables to plan.json's shape; with problems of the input (the lines) the plan is refused.
+
+    ``nodes``: the variables of each node that takes ``containers`` (``container_input.NODE_VARIABLES``).
+    """
     with _no_collection():
         inputs, problems = read_inputs(
-            hosts, host_variables, virtual_machines, policy=policy, storage_layout=storage_layout, today=today
+            hosts,
+            host_variables,
+            virtual_machines,
+            policy=policy,
+            storage_layout=storage_layout,
+            today=today,
+            containers=containers,
+            nodes=nodes,
         )
     if inputs is None:
         layout = storage_layout if isinstance(storage_layout, str) else None
@@ -139,6 +160,7 @@ def to_dict(plan: Plan, differing: Sequence[Mapping[str, Any]] = ()) -> dict[str
         ],
         **({} if plan.host_sets is None else {"failover_sets": _host_sets(plan.host_sets)}),
         **({} if plan.least_hosts is None else {"packing": _packing(plan, plan.least_hosts)}),
+        **({} if plan.containers is None else {"containers": _containers(plan, plan.containers)}),
         "hosts": {use.host.name: _host(use, plan.inputs) for use in plan.uses},
         "virtual_machines": [{**vm.as_dict(), "host": plan.placements[vm.name]} for vm in plan.inputs.virtual_machines],
         "waivers": [_waiver(waiver, state, used) for waiver, state, used in plan.waivers],
@@ -171,6 +193,37 @@ def _host_sets(sets: HostSets) -> dict[str, Any]:
     }
 
 
+def _containers(plan: Plan, made: ContainerPlan) -> dict[str, Any]:
+    """The nodes with what containers reserve on them, and each container with where its replicas go."""
+    nodes = {}
+    for node in made.nodes:
+        millicpus, memory, count = reserved_on(plan.inputs, made.placements, node.name)
+        cpus, whole = node.millicpus or 0, node.memory_mib or 0
+        nodes[node.name] = {
+            "kind": node.kind,
+            "machine": node.machine,
+            "local_disk": node.local_disk,
+            "capacity": {"cpus": _number(Fraction(cpus, 1000)), "memory_mib": whole},
+            "reserved": {"cpus": _number(Fraction(millicpus, 1000)), "memory_mib": memory, "replicas": count},
+            "ratios": {
+                "cpu": _number(Fraction(millicpus, cpus)) if cpus else None,
+                "memory": _number(Fraction(memory, whole)) if whole else None,
+            },
+        }
+    wanted = [
+        {
+            "name": one.name,
+            "cpus": _number(Fraction(one.millicpus, 1000)),
+            "memory_mib": one.memory_mib,
+            "replicas": one.replicas,
+            "workload": one.workload,
+            "placements": dict(made.placements[one.name]),
+        }
+        for one in plan.inputs.containers
+    ]
+    return {"search": made.search, "nodes": nodes, "containers": wanted}
+
+
 def _packing(plan: Plan, least: int) -> dict[str, Any]:
     used = sum(bool(use.count) for use in plan.uses)
     return {"hosts_used": used, "least_hosts": least, "proved_fewest": used == least}
@@ -198,7 +251,13 @@ def finding_dict(finding: Finding) -> dict[str, Any]:
         "message": finding.message,
         "fix": finding.fix,
         "waiver": None if finding.waiver is None else _waiver_core(finding.waiver),
+        **_container(finding.container),
     }
+
+
+def _container(name: str | None) -> dict[str, str]:
+    """Named only where it speaks of a container, so that a plan without any has the shape that it always had."""
+    return {} if name is None else {"container": name}
 
 
 def _number(value: Fraction | None) -> int | float | None:
@@ -216,6 +275,7 @@ def _waiver_core(waiver: Waiver) -> dict[str, Any]:
         "reason": waiver.reason,
         "owner": waiver.owner,
         "until": waiver.until.isoformat(),
+        **_container(waiver.container),
     }
 
 
@@ -249,6 +309,7 @@ def _rules(plan: Plan) -> list[dict[str, Any]]:
                     "value": _number(worst.value),
                     "limit": _number(worst.limit),
                     "unit": worst.unit,
+                    **_container(worst.container),
                 },
             }
         )

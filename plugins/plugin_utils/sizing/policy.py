@@ -34,6 +34,9 @@ TITLES: dict[str, str] = {
     "affinity": "Anti-affinity groups are on different hosts, affinity groups on one",
     "host-overhead": "Reserve, QEMU overhead and OSD memory are subtracted before any ratio",
     "unmanaged": "VMs that run there and are not in the inventory count too",
+    "container-capacity": "What containers reserve on a node fits what the node has for them",
+    "container-spread": "Replicas of a container are on different machines, as evenly as there are machines",
+    "container-workload": "A container that lives on disk I/O is on a machine with fast disks of its own, not in a VM",
 }
 
 # Findings that are not rules: remarks about the run itself. They have no level in a policy.
@@ -62,7 +65,12 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "affinity": {"level": "deny"},
     "host-overhead": {"qemu_overhead_mib": 65, "osd_memory_mib": 4096},
     "unmanaged": {},
+    "container-capacity": {"level": "deny", "limit": Fraction(1), "node_memory_mib": 256},
+    "container-spread": {"level": "deny"},
+    "container-workload": {"level": "deny", "workloads": ("database", "message_queue", "search_engine")},
 }
+
+CONTAINER_RULES = ("container-capacity", "container-spread", "container-workload")
 
 # What a waiver of the rule may name: what the rule is measured on.
 SCOPES: dict[str, tuple[str, ...]] = {
@@ -74,6 +82,9 @@ SCOPES: dict[str, tuple[str, ...]] = {
     "failover": ("vm", "host"),
     "storage-capacity": ("host",),
     "affinity": ("vm", "host"),
+    "container-capacity": ("host",),
+    "container-spread": ("container",),
+    "container-workload": ("container",),
 }
 
 # What a class of hosts may have of its own: what is measured on a host. The limit of memory-overcommit is one for all
@@ -88,7 +99,8 @@ CLASS_RULES: dict[str, tuple[str, ...]] = {
 
 _POLICY_KEYS = ("rules", "waivers", "placement", "classes")
 _CLASS_KEYS = ("hosts", "rules")
-_WAIVER_KEYS = ("rule", "vm", "host", "reason", "owner", "until")
+_SUBJECTS = {"vm": "a VM of virtual_machines", "host": "a host of this plan", "container": "one of containers"}
+_WAIVER_KEYS = ("rule", *_SUBJECTS, "reason", "owner", "until")
 
 
 def default_policy() -> Policy:
@@ -96,10 +108,18 @@ def default_policy() -> Policy:
     return Policy(rules={rule: dict(options) for rule, options in DEFAULTS.items()})
 
 
-def parse_policy(raw: Any, problems: Problems, hosts: Iterable[str] = (), vms: Iterable[str] = ()) -> Policy:
+def parse_policy(  # noqa: PLR0913
+    raw: Any,
+    problems: Problems,
+    hosts: Iterable[str] = (),
+    vms: Iterable[str] = (),
+    *,
+    containers: Iterable[str] | None = None,
+    nodes: Iterable[str] | None = None,
+) -> Policy:
     """Read ``sizing_policy``; each problem becomes one line in ``problems``, and the default stands in for the value.
 
-    ``hosts`` and ``vms`` are the names that a waiver may speak of.
+    ``hosts``, ``vms``, ``containers`` and ``nodes`` are the names that a waiver may speak of; None: not known here.
     """
     if raw is None or raw is MISSING:
         return default_policy()
@@ -117,7 +137,16 @@ def parse_policy(raw: Any, problems: Problems, hosts: Iterable[str] = (), vms: I
         rules=rules,
         classes=classes,
         by_host={host: its for its in classes for host in its.hosts},
-        waivers=_parse_waivers(raw.get("waivers"), problems, set(names), set(vms)),
+        waivers=_parse_waivers(
+            raw.get("waivers"),
+            problems,
+            {
+                "host": set(names),
+                "vm": set(vms),
+                "container": None if containers is None else set(containers),
+                "node": None if nodes is None else set(nodes),
+            },
+        ),
         placement=placement or "spread",
     )
 
@@ -270,7 +299,7 @@ def _parse_option(rule: str, key: str, value: Any, where: str, problems: Problem
         parsed = as_whole(value, where, problems, "hosts", least=0)
     elif key == "replicas":
         parsed = as_whole(value, where, problems, "copies", least=1)
-    elif key in ("min", "max", "qemu_overhead_mib", "osd_memory_mib"):
+    elif key in ("min", "max", "qemu_overhead_mib", "osd_memory_mib", "node_memory_mib"):
         unit = "VMs" if key in ("min", "max") else "MiB"
         parsed = as_whole(value, where, problems, unit, least=1 if key == "max" else 0)
     else:
@@ -286,18 +315,20 @@ def _parse_workloads(value: Any, where: str, problems: Problems) -> tuple[str, .
     return tuple(item for item in chosen if item is not None)
 
 
-def _parse_waivers(raw: Any, problems: Problems, hosts: set[str], vms: set[str]) -> tuple[Waiver, ...]:
+def _parse_waivers(raw: Any, problems: Problems, known: Mapping[str, set[str] | None]) -> tuple[Waiver, ...]:
     if raw is None:
         return ()
     if isinstance(raw, (str, bytes)) or not isinstance(raw, Sequence):
         problems.add("sizing_policy.waivers", f"is {say(raw)}, must be a list of waivers")
         return ()
-    parsed = [_parse_waiver(item, f"sizing_policy.waivers[{i}]", problems, hosts, vms) for i, item in enumerate(raw)]
+    parsed = [_parse_waiver(item, f"sizing_policy.waivers[{i}]", problems, known) for i, item in enumerate(raw)]
     waivers = [waiver for waiver in parsed if waiver is not None]
-    return tuple(sorted(waivers, key=lambda w: (w.rule, w.vm or "", w.host or "", w.until, w.owner, w.reason)))
+    return tuple(
+        sorted(waivers, key=lambda w: (w.rule, w.vm or "", w.host or "", w.container or "", w.until, w.owner, w.reason))
+    )
 
 
-def _parse_waiver(raw: Any, where: str, problems: Problems, hosts: set[str], vms: set[str]) -> Waiver | None:
+def _parse_waiver(raw: Any, where: str, problems: Problems, known: Mapping[str, set[str] | None]) -> Waiver | None:
     if not isinstance(raw, Mapping):
         problems.add(where, f"is {say(raw)}, must be a mapping with rule, vm or host, reason, owner and until")
         return None
@@ -312,7 +343,7 @@ def _parse_waiver(raw: Any, where: str, problems: Problems, hosts: set[str], vms
         problems.add(f"{where}.rule", f"is {say(rule)}, not a rule; {did_you_mean(rule, tuple(SCOPES))}")
     elif rule not in SCOPES:
         problems.add(f"{where}.rule", f"is {say(rule)}, which always counts and cannot be waived")
-    _check_subject(raw, rule, where, problems, {"host": hosts, "vm": vms})
+    _check_subject(raw, rule, where, problems, known)
     for key, meaning in (("reason", "say why the rule may be broken"), ("owner", "name who answers for it")):
         text = raw.get(key)
         if text is None or (isinstance(text, str) and not text.strip()):
@@ -329,25 +360,28 @@ def _parse_waiver(raw: Any, where: str, problems: Problems, hosts: set[str], vms
         until=until,
         vm=raw.get("vm"),
         host=raw.get("host"),
+        container=raw.get("container"),
     )
 
 
 def _check_subject(
-    raw: Mapping[Any, Any], rule: Any, where: str, problems: Problems, known: dict[str, set[str]]
+    raw: Mapping[Any, Any], rule: Any, where: str, problems: Problems, known: Mapping[str, set[str] | None]
 ) -> None:
-    given = [key for key in ("vm", "host") if raw.get(key) is not None]
+    given = [key for key in _SUBJECTS if raw.get(key) is not None]
     scopes = SCOPES.get(rule, ("vm", "host")) if isinstance(rule, str) else ("vm", "host")
     if len(given) != 1:
-        named = "names both vm and host" if given else "names neither vm nor host"
+        named = f"names both {' and '.join(given)}" if given else "names neither vm nor host"
         problems.add(where, f"{named}; name one {' or one '.join(scopes)}")
         return
     kind = given[0]
     name = raw[kind]
     if kind not in scopes:
         problems.add(f"{where}.{kind}", f"is {say(name)}, but {rule} is measured per {scopes[0]}; name a {scopes[0]}")
-    elif not isinstance(name, str) or name not in known[kind]:
-        what = "a host of this plan" if kind == "host" else "a VM of virtual_machines"
-        problems.add(f"{where}.{kind}", f"is {say(name)}, not {what}; {did_you_mean(name, tuple(known[kind]))}")
+        return
+    names = known["node" if rule == "container-capacity" else kind]
+    if names is not None and (not isinstance(name, str) or name not in names):
+        what = "a node for containers" if rule == "container-capacity" else _SUBJECTS[kind]
+        problems.add(f"{where}.{kind}", f"is {say(name)}, not {what}; {did_you_mean(name, tuple(names))}")
 
 
 def _parse_date(value: Any, where: str, problems: Problems) -> date | None:

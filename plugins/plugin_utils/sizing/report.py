@@ -8,7 +8,12 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from ansible_collections.croft.infra.plugins.plugin_utils.sizing.terminal import number, packing_line, sets_line
+from ansible_collections.croft.infra.plugins.plugin_utils.sizing.terminal import (
+    number,
+    packing_line,
+    placements_line,
+    sets_line,
+)
 
 MOST_ROWS = 500
 
@@ -78,6 +83,7 @@ def render_html(plan: Mapping[str, Any]) -> str:
         _rules(plan["rules"]),
         _classes(plan["classes"]),
         _vms(plan["virtual_machines"]),
+        _containers(plan.get("containers")),
         _advice(plan["advice"]),
         _waivers(plan["waivers"]),
         _differences(plan["differences"]),
@@ -271,7 +277,8 @@ def _rules(rules: Sequence[Mapping[str, Any]]) -> str:
     rows = []
     for rule in rules:
         worst = rule["worst"]
-        where = " on ".join(part for part in (worst["vm"], worst["host"]) if part) if worst else ""
+        subjects = (worst["vm"] or worst.get("container"), worst["host"]) if worst else ()
+        where = " on ".join(part for part in subjects if part)
         value = f"{number(worst['value'])} of {number(worst['limit'])} {worst['unit']}" if worst else "-"
         options = _options(rule["options"]) or "-"
         cells = (rule["id"], rule["title"], rule["level"], options, rule["checked"], rule["broken"], f"{value} {where}")
@@ -317,6 +324,39 @@ def _vms(vms: Sequence[Mapping[str, Any]]) -> str:
     return f"<h2>VMs</h2>{_table(heads, rows, numbers=(2, 3, 4))}{_more(len(vms))}"
 
 
+def _containers(made: Mapping[str, Any] | None) -> str:
+    if made is None:
+        return ""
+    nodes = [
+        (
+            escape(name),
+            escape(node["machine"]),
+            escape(node["local_disk"] or "-"),
+            str(node["reserved"]["replicas"]),
+            f"{number(node['reserved']['cpus'])} of {number(node['capacity']['cpus'])}",
+            f"{_gib(node['reserved']['memory_mib'])} of {_gib(node['capacity']['memory_mib'])}",
+        )
+        for name, node in list(made["nodes"].items())[:MOST_ROWS]
+    ]
+    wanted = [
+        (
+            escape(one["name"]),
+            f"{sum(one['placements'].values())} of {one['replicas']}",
+            number(one["cpus"]),
+            str(one["memory_mib"]),
+            escape(one["workload"].replace("_", " ")),
+            escape(placements_line(one["placements"])),
+        )
+        for one in made["containers"][:MOST_ROWS]
+    ]
+    heads = ("Container", "Replicas placed", "CPUs each", "Memory MiB each", "Workload", "On nodes")
+    node_heads = ("Node", "Machine", "Local disk", "Replicas", "CPUs reserved", "Memory GiB reserved")
+    return (
+        f"<h2>Containers</h2>{_table(heads, wanted, numbers=(1, 2, 3))}{_more(len(made['containers']))}"
+        f"{_table(node_heads, nodes, numbers=(3, 4, 5))}{_more(len(made['nodes']))}"
+    )
+
+
 def _waivers(waivers: Sequence[Mapping[str, Any]]) -> str:
     if not waivers:
         return ""
@@ -325,7 +365,7 @@ def _waivers(waivers: Sequence[Mapping[str, Any]]) -> str:
             escape(str(cell))
             for cell in (
                 w["rule"],
-                w["vm"] or w["host"],
+                w["vm"] or w["host"] or w["container"],
                 w["reason"],
                 w["owner"],
                 w["until"],

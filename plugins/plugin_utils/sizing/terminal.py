@@ -37,6 +37,8 @@ def render_terminal(plan: Mapping[str, Any], *, refusals: bool = True) -> str:
         parts += ["", sets_line(plan["failover_sets"])]
     if plan["virtual_machines"]:
         parts += ["", *_vms(plan)]
+    if "containers" in plan:
+        parts += ["", *_containers(plan["containers"])]
     if plan["differences"]:
         parts += ["", *_differences(plan["differences"])]
     levels = ("deny", "warn", "waived") if refusals else ("warn", "waived")
@@ -119,6 +121,28 @@ def _vms(plan: Mapping[str, Any]) -> list[str]:
         sizes = (str(vm["vcpus"]), str(vm["memory_mib"]), str(vm["disk_gib"]))
         rows.append((vm["name"], vm["host"] or "(none)", *sizes, vm["workload"], "yes" if vm["ha"] else "no"))
     return _table(rows, MOST_VMS, "VMs", right=(2, 3, 4))
+
+
+def _containers(made: Mapping[str, Any]) -> list[str]:
+    rows = [("CONTAINER", "REPLICAS", "CPUS EACH", "MEMORY MIB EACH", "WORKLOAD", "ON NODES")]
+    for one in made["containers"]:
+        placed = sum(one["placements"].values())
+        sizes = (number(one["cpus"]), str(one["memory_mib"]))
+        on = placements_line(one["placements"])
+        rows.append((one["name"], f"{placed}/{one['replicas']}", *sizes, one["workload"], on))
+    lines = _table(rows, MOST_VMS, "containers", right=(1, 2, 3))
+    rows = [("NODE", "MACHINE", "LOCAL DISK", "REPLICAS", "CPUS RESERVED", "MEMORY MIB RESERVED")]
+    for name, node in made["nodes"].items():
+        kept, whole = node["reserved"], node["capacity"]
+        cpus = f"{number(kept['cpus'])}/{number(whole['cpus'])}"
+        memory = f"{kept['memory_mib']}/{whole['memory_mib']}"
+        rows.append((name, node["machine"], node["local_disk"] or "-", str(kept["replicas"]), cpus, memory))
+    return [*lines, "", *_table(rows, MOST_HOSTS, "nodes", right=(3, 4, 5))]
+
+
+def placements_line(placements: Mapping[str, int]) -> str:
+    """The nodes of a container's replicas, with a count where it is more than one."""
+    return ", ".join(f"{node} x{count}" if count > 1 else node for node, count in placements.items()) or "(none)"
 
 
 def _findings(findings: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -30,7 +30,7 @@ from ansible_collections.croft.infra.plugins.plugin_utils.sizing.model import (
 from ansible_collections.croft.infra.plugins.plugin_utils.sizing.parse import parse_virtual_machines
 from ansible_collections.croft.infra.plugins.plugin_utils.sizing.placing import failover_counts, place
 from ansible_collections.croft.infra.plugins.plugin_utils.sizing.plan import build_plan, to_dict
-from ansible_collections.croft.infra.plugins.plugin_utils.sizing.policy import DEFAULTS
+from ansible_collections.croft.infra.plugins.plugin_utils.sizing.policy import CONTAINER_RULES, DEFAULTS
 from ansible_collections.croft.infra.plugins.plugin_utils.sizing.reading import NotAPlanError, as_plan
 from ansible_collections.croft.infra.plugins.plugin_utils.sizing.text import finding_line
 from ansible_collections.croft.infra.plugins.plugin_utils.sizing.values import (
@@ -279,10 +279,9 @@ def _others(name: str, host: Mapping[str, Any], vms: Sequence[VirtualMachine]) -
 
 def _policy(plan: Mapping[str, Any]) -> Policy:
     # An older plan does not have every option.
-    rules = {
-        rule["id"]: {**DEFAULTS[rule["id"]], **_options(rule["id"], {**rule["options"], "level": rule["level"]})}
-        for rule in plan["rules"]
-    }
+    rules = {rule: dict(options) for rule, options in DEFAULTS.items()}
+    for rule in plan["rules"]:
+        rules[rule["id"]].update(_options(rule["id"], {**rule["options"], "level": rule["level"]}))
     classes = []
     for name, its in plan["classes"].items():
         own = {rule: dict(options) for rule, options in rules.items()}
@@ -292,7 +291,8 @@ def _policy(plan: Mapping[str, Any]) -> Policy:
     waivers = tuple(
         Waiver(w["rule"], w["reason"], w["owner"], date.fromisoformat(w["until"]), w["vm"], w["host"])
         for w in plan["waivers"]
-        if w["state"] == "in force"
+        # Containers are not asked about here.
+        if w["state"] == "in force" and w["rule"] not in CONTAINER_RULES
     )
     return Policy(
         rules=rules,

@@ -64,7 +64,8 @@ def test_stacks_go_to_the_manager_with_their_secrets_apart() -> None:
     arguments = execute.call_args.kwargs["module_args"]
     assert arguments["secrets"] == {"shop": {"token": "s3cret"}}
     assert "s3cret" not in str(arguments["stacks"])
-    assert arguments["nodes"] == {"a": {"ip_vs": True, "listeners": [], "images": ["app:1"]}}
+    asked = {"id": "n1", "role": "manager", "labels": {}}
+    assert arguments["nodes"] == {"a": {"ip_vs": True, "listeners": [], "images": ["app:1"], **asked}}
     assert STACKS[0]["secrets"] == {"token": "s3cret"}
 
 

@@ -45,6 +45,8 @@ def test_what_fits_has_no_problems() -> None:
         pytest.param({"metrics_address": "9323"}, {}, "docker_engine_metrics_address: is '9323'", id="port alone"),
         pytest.param({"tls_address": "10.0.0.5:99999"}, {}, "docker_engine_tls_address", id="no such port"),
         pytest.param({"published_address": "all"}, {}, "docker_engine_published_address: is 'all'", id="address"),
+        pytest.param({"routed_sources": ("vpn",)}, {}, "docker_engine_routed_sources: has 'vpn'", id="routed"),
+        pytest.param({"users": ("root", "ann")}, {}, "docker_engine_users: has ann, who is no user", id="user"),
         pytest.param({"published_sources": ("lan",)}, {}, "docker_engine_published_sources: has 'lan'", id="network"),
         pytest.param({"registry_mirrors": ("mirror",)}, {}, "docker_engine_registry_mirrors: has 'mirror'", id="url"),
         pytest.param(
@@ -131,3 +133,8 @@ def test_controllers_of_both_kinds_of_cgroup() -> None:
 def test_removed_packages_do_not_count() -> None:
     dpkg = "docker.io install ok installed\ndocker-ce deinstall ok config-files\nbash install ok installed\n"
     assert installed(dpkg, ["docker.io", "docker-ce"]) == {"docker.io"}
+
+
+def test_the_engine_s_proxy_is_off_where_sources_are_named() -> None:
+    assert "userland-proxy" not in daemon_settings(Wish())
+    assert daemon_settings(Wish(published_sources=("10.0.0.0/8",)))["userland-proxy"] is False

@@ -10,6 +10,7 @@ import pytest
 from ansible_collections.croft.infra.plugins.module_utils.swarm_stacks import (
     DIGEST_LABEL,
     Standing,
+    candidates,
     differences,
     item_digest,
     missing_images,
@@ -207,3 +208,32 @@ def test_progress(update: str, running: int, state: str, says: str) -> None:
     got, text = progress(service, [{"state": "running", "error": ""}, {"state": "failed", "error": "no such image"}])
     assert got == state
     assert says in text
+
+
+PLACES: dict[str, Any] = {
+    "n1": {**NODE, "id": "x1", "role": "manager", "labels": {"disk": "ssd"}},
+    "n2": {**NODE, "id": "x2", "role": "worker", "labels": {}, "images": []},
+}
+
+
+@pytest.mark.parametrize(
+    ("constraints", "nodes"),
+    [
+        ([], ["n1", "n2"]),
+        (["node.hostname == n2"], ["n2"]),
+        (["node.role==manager"], ["n1"]),
+        (["node.role != manager"], ["n2"]),
+        (["node.labels.disk == SSD"], ["n1"]),
+        (["node.labels.disk != ssd"], ["n2"]),
+        (["node.id == x1", "node.role == worker"], []),
+        (["engine.labels.os == x", "what is this"], ["n1", "n2"]),
+    ],
+)
+def test_constraints_say_where_a_service_may_run(constraints: list[str], nodes: list[str]) -> None:
+    assert list(candidates({"deploy": {"placement": {"constraints": constraints}}}, PLACES)) == nodes
+
+
+def test_an_image_is_needed_only_where_the_service_may_run() -> None:
+    bound = {"placement": {"constraints": ["node.role == manager"]}}
+    assert missing_images([wish(deploy=bound)], PLACES) == {}
+    assert missing_images([wish()], PLACES) == {"app:1": ("stack shop: service web", ["n2"])}

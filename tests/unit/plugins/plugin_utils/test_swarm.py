@@ -111,6 +111,15 @@ def test_labels_and_availability_that_differ_are_steps() -> None:
     assert plan["steps"] == ["set c to manager, drain, labels {'disk': 'ssd', 'n': '1'}"]
 
 
+def test_a_manager_that_stays_commands_while_the_leader_leaves() -> None:
+    hosts = {name: member(name, STANDING) for name in NAMES} | {"w": fact("w")}
+    # Three are left: w takes the place of a, which leads.
+    plan, problems = make_plan(hosts, removed=["a"])
+    assert problems == []
+    assert plan["manager"] == "b"
+    assert [entry["hostname"] for entry in plan["remove"]] == ["a"]
+
+
 def test_a_removed_node_leaves_and_its_entry_goes() -> None:
     whole = cluster(node("a"), node("d", "worker"), node("e", "worker", ready=False))
     hosts = {"a": member("a", whole), "d": member("d", whole, "worker")}
