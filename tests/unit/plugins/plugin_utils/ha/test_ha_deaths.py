@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.croft.infra.plugins.plugin_utils.ha.cib import configuration
-from ha_cases import Case, case, fenced, kill, settled, simulate, vms
+from ha_cases import Case, case, failed, fenced, kill, settled, simulate, vms
 from sizing_cases import breaks, cluster, host, vm
 
 FEW = {"rules": {"consolidation": {"min": 1, "max": 10}}}
@@ -182,5 +182,5 @@ def test_two_deaths_that_the_plan_survives_are_survived(tmp_path: Path) -> None:
 
 def test_without_a_majority_nothing_starts_and_nobody_is_fenced(tmp_path: Path) -> None:
     made = two()
-    outcome, _ = simulate(settled(made, tmp_path), tmp_path, "--node-fail=kvm1", "--quorum=false", ends=False)
+    outcome, _ = simulate(failed(settled(made, tmp_path), "kvm1", quorate=False), tmp_path, ends=False)
     assert [what for what, _, _ in outcome.actions if what in ("fence", "start")] == []
