@@ -29,7 +29,10 @@ DEFAULT_CPU = {"kvm": "host-model", "tcg": "maximum"}
 
 @dataclass(frozen=True)
 class Wish:
-    """One VM as the inventory wants it. `disk_bytes` None: as large as the image, and never changed."""
+    """One VM as the inventory wants it. `disk_bytes` None: as large as the image, and never changed.
+
+    `ha`: a cluster starts and stops it, and has its definition; libvirt knows it only while it runs.
+    """
 
     name: str
     uuid: str
@@ -45,6 +48,7 @@ class Wish:
     accelerator: str = "kvm"
     cpu_model: str = "host-model"
     clone: str = "linked"
+    ha: bool = False
 
     def fields(self) -> Fields:
         return Fields(
@@ -83,6 +87,7 @@ class Domain:
     `state` is running, stopped, paused, shutting_down, crashed or suspended. `live` is None unless it is active.
     `disk_bytes` is None when the volume of its root disk is not there. `seed` is attached, detached (the domain has no
     such disk), missing (it has, the volume is gone from the pool) or lost (the same, elsewhere than in this pool).
+    `handed_over`: the cluster has its definition and libvirt has none.
     """
 
     uuid: str
@@ -95,6 +100,7 @@ class Domain:
     disk_path: str | None = None
     disk_bytes: int | None = None
     seed: str = "attached"
+    handed_over: bool = False
 
 
 @dataclass(frozen=True)
@@ -198,6 +204,8 @@ def _steps_for_new(wish: Wish, actual: Actual) -> Iterable[tuple[str, str]]:
     elif wish.disk_bytes and wish.disk_bytes > actual.root_bytes:
         yield "grow_disk", f"{gib(actual.root_bytes)} -> {size}"
     yield "define", f"{wish.vcpus} vCPU, {wish.memory_mib} MiB, network {wish.network}, {wish.accelerator}"
+    if wish.ha:
+        return
     if wish.autostart:
         yield "set_autostart", "on"
     if wish.state == "running":
@@ -205,7 +213,7 @@ def _steps_for_new(wish: Wish, actual: Actual) -> Iterable[tuple[str, str]]:
 
 
 def _steps_for_domain(wish: Wish, domain: Domain) -> Iterable[tuple[str, str]]:
-    if wish.state == "stopped" and domain.state == "running":
+    if wish.state == "stopped" and domain.state == "running" and not wish.ha:
         yield "stop", "running -> stopped, by asking the guest"
     changes = _changes(wish, domain, domain.config)
     if domain.seed == "missing" or any(name == "first_boot_data" for name, _here, _there in changes):
@@ -214,8 +222,12 @@ def _steps_for_domain(wish: Wish, domain: Domain) -> Iterable[tuple[str, str]]:
         yield "grow_disk", f"{gib(domain.disk_bytes)} -> {gib(wish.disk_bytes)}"
     if changes:
         yield "redefine", ", ".join(f"{name} {here} -> {there}" for name, here, there in changes)
-    elif not domain.persistent:
+    elif not domain.persistent and not wish.ha:
         yield "redefine", "transient -> persistent"
+    if wish.ha:
+        if not domain.handed_over:
+            yield "hand_over", "its definition, to the cluster"
+        return
     if wish.autostart != domain.autostart:
         yield "set_autostart", "on" if wish.autostart else "off"
     if wish.state == "running" and domain.state == "stopped":
@@ -239,6 +251,8 @@ def needs_restart(wish: Wish, actual: Actual) -> list[dict[str, Any]]:
 
 def state_after(wish: Wish, actual: Actual) -> str:
     """The VM's state when the actions were carried out."""
+    if wish.ha:
+        return "stopped" if actual.domain is None else actual.domain.state
     settled = actual.domain is None or actual.domain.state in ("running", "stopped")
     return wish.state if settled or actual.domain is None else actual.domain.state
 

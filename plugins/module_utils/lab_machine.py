@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.croft.infra.plugins.module_utils import lab
+from ansible_collections.croft.infra.plugins.module_utils.private_file import write_privately
 
 FORWARD = Path("/proc/sys/net/ipv4/ip_forward")
 # What a node may use of the machine's devices, where the machine has them.
@@ -182,9 +183,9 @@ class LabMachine:
         for entry in json.loads(listing)["loopdevices"] if listing else ():
             ino, device = (str(entry.get(column)).strip() for column in ("back-ino", "back-maj:min"))
             disk = disks.get((ino, device))
-            file = entry.get("back-file") or ""
-            if disk is None and file.startswith(gone) and file.endswith(".img (deleted)"):
-                disk = Path(file.removesuffix(" (deleted)")).stem
+            place = str(entry.get("back-file"))
+            if disk is None and place.startswith(gone) and place.endswith(".img (deleted)"):
+                disk = Path(place.removesuffix(" (deleted)")).stem
             if disk is not None:
                 found[disk] = entry["name"]
         return found
@@ -310,9 +311,9 @@ class LabMachine:
         self.bmc_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         password = self.bmc_dir / "password"
         if not password.exists():
-            _write_private(password, secrets.token_urlsafe(12))
+            write_privately(password, secrets.token_urlsafe(12))
         for name, text in lab.bmc_files(node.name, node.bmc, _read(password), str(self.bmc_dir / "power")).items():
-            _write_private(self.bmc_dir / name, text)
+            write_privately(self.bmc_dir / name, text)
         (self.bmc_dir / node.name).mkdir(exist_ok=True)
         prefix = f"{node.bmc}/32"
         if f" {prefix} " not in run("ip", "-oneline", "address", "show", "dev", self.network.bridge):
@@ -346,7 +347,7 @@ class LabMachine:
                 "nodes": [asdict(node) for node in nodes],
             }
             self.bmc_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-            _write_private(self.bmc_dir / "lab.json", json.dumps(record))
+            write_privately(self.bmc_dir / "lab.json", json.dumps(record))
 
     def power_off(self, name: str) -> None:
         """What a BMC does when it is told to; nothing to a node that is off."""
@@ -431,15 +432,6 @@ class LabMachine:
 def _last_line(path: Path) -> str:
     lines = [line.strip() for line in _read(path).splitlines() if line.strip()]
     return lines[-1] if lines else "nothing was printed"
-
-
-def _write_private(path: Path, text: str) -> None:
-    """A file that nobody else can read at any time."""
-    fresh = path.with_name(f"{path.name}.new")
-    fresh.unlink(missing_ok=True)
-    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as opened:
-        opened.write(text)
-    fresh.rename(path)
 
 
 def of_record(state_dir: str) -> tuple[LabMachine, list[lab.Node]]:

@@ -11,6 +11,8 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from ansible_collections.croft.infra.plugins.module_utils import domain_xml, seed
@@ -33,6 +35,7 @@ from ansible_collections.croft.infra.plugins.module_utils.libvirt_connection imp
     words,
 )
 from ansible_collections.croft.infra.plugins.module_utils.open_stores import Stores, read, write
+from ansible_collections.croft.infra.plugins.module_utils.private_file import write_privately
 
 
 class StepError(Exception):
@@ -47,10 +50,13 @@ class StepError(Exception):
 class VmHost:
     """One host's VMs, new ones in one store, over open libvirt connections.
 
-    `sleep` is called between two looks at a guest that shuts down.
+    `sleep` is called between two looks at a guest that shuts down. `ha_directory` has the definitions of the VMs that a
+    cluster runs.
     """
 
-    def __init__(self, stores: Stores, sleep: Callable[[float], None] = time.sleep) -> None:
+    def __init__(
+        self, stores: Stores, sleep: Callable[[float], None] = time.sleep, ha_directory: str | None = None
+    ) -> None:
         self.conn = stores.conn
         self.stores = stores
         self.lv = bindings()
@@ -59,6 +65,7 @@ class VmHost:
         self.pool = self.store.pool
         self.pool_type, self.pool_path = self.store.type, self.store.path
         self.images: dict[str, Image] = {}
+        self._ha_directory = Path(ha_directory or "/nonexistent")
 
     # What is there
 
@@ -86,7 +93,10 @@ class VmHost:
         )
         actuals = {}
         for wish in wishes:
-            if wish.name in domains:
+            handed = self.definition(wish.name) if wish.ha else None
+            if handed is not None:
+                actuals[wish.name] = Actual(self._look_at_handed(domains.get(wish.name), handed))
+            elif wish.name in domains:
                 actuals[wish.name] = Actual(self._look_at(domains[wish.name], described[wish.name]))
             else:
                 actuals[wish.name] = self._look_at_volumes(wish, volumes)
@@ -133,6 +143,36 @@ class VmHost:
             disk_path=disk_path,
             disk_bytes=None if disk is None else int(disk.info()[1]),
             seed=seed_state,
+        )
+
+    def definition(self, name: str) -> str | None:
+        """The definition of a VM that a cluster runs, or None where the cluster has none."""
+        try:
+            return self.definition_file(name).read_text()
+        except FileNotFoundError:
+            return None
+
+    def definition_file(self, name: str) -> Path:
+        return self._ha_directory / f"{name}.xml"
+
+    def _look_at_handed(self, domain: Any, definition: str) -> Domain:
+        """A VM that a cluster runs, here (then libvirt has a domain of it) or elsewhere or not at all."""
+        about = domain_xml.describe(definition)
+        if domain is not None and domain.isActive():
+            seen = self._look_at(domain, about)
+            return replace(seen, handed_over=not seen.persistent)
+        disk = self.stores.volume_at(about.disk_path(domain_xml.ROOT_TARGET))
+        seed_volume_ = self.stores.volume_at(about.disk_path(domain_xml.SEED_TARGET))
+        return Domain(
+            uuid=about.uuid,
+            managed=about.managed,
+            state="stopped",
+            autostart=False,
+            config=about.fields,
+            disk_path=about.disk_path(domain_xml.ROOT_TARGET),
+            disk_bytes=None if disk is None else int(disk.info()[1]),
+            seed="attached" if seed_volume_ is not None else "missing",
+            handed_over=domain is None,
         )
 
     def _look_at_volumes(self, wish: Wish, volumes: frozenset[str]) -> Actual:
@@ -235,7 +275,7 @@ class _Work:
     def _seed_volume(self, size: int) -> Any:
         """The volume for the first-boot data: the domain's, wherever it lies, else one of the pool, made if need be."""
         if self._actual.domain is not None and self._actual.domain.seed == "attached":
-            xml = self.conn.lookupByName(self._wish.name).XMLDesc(self._host.config_flags())
+            xml = self._xml()
             return self._host.stores.volume_at(domain_xml.describe(xml).disk_path(domain_xml.SEED_TARGET))
         name = seed_volume(self._wish.name)
         if name in self.pool.listVolumes():
@@ -261,8 +301,8 @@ class _Work:
         if self._actual.domain is None:
             self.pool.storageVolLookupByName(self._root()).resize(size, 0)
             return
-        domain = self.conn.lookupByName(self._wish.name)
-        if domain.isActive():
+        domain = None if self._actual.domain.live is None else self.conn.lookupByName(self._wish.name)
+        if domain is not None:
             domain.blockResize(domain_xml.ROOT_TARGET, size, self._host.lv.VIR_DOMAIN_BLOCK_RESIZE_BYTES)
         else:
             self._host.stores.volume_at(self._actual.domain.disk_path).resize(size, 0)
@@ -270,11 +310,31 @@ class _Work:
     def _define(self) -> None:
         store = self._host.store
         root, first = store.disk(self._root()), store.disk(seed_volume(self._wish.name))
-        self.conn.defineXML(domain_xml.domain_xml(self._wish, self._arch, root, first))
+        self._put(domain_xml.domain_xml(self._wish, self._arch, root, first))
 
     def _redefine(self) -> None:
-        domain = self.conn.lookupByName(self._wish.name)
-        self.conn.defineXML(domain_xml.edited(domain.XMLDesc(self._host.config_flags()), self._wish))
+        self._put(domain_xml.edited(self._xml(), self._wish))
+
+    def _hand_over(self) -> None:
+        self._put(self._xml())
+
+    def _xml(self) -> str:
+        """The VM's definition, wherever it is kept."""
+        if self._actual.domain is not None and self._actual.domain.handed_over:
+            return self._host.definition(self._wish.name) or ""
+        return str(self.conn.lookupByName(self._wish.name).XMLDesc(self._host.config_flags()))
+
+    def _put(self, xml: str) -> None:
+        """Define the VM. What a cluster runs is in a file: libvirt fills in the hardware's addresses, and forgets it.
+
+        A VM that runs goes on in either case.
+        """
+        defined = self.conn.defineXML(xml)
+        if not self._wish.ha:
+            return
+        whole = defined.XMLDesc(self._host.config_flags())
+        defined.undefine()
+        write_privately(self._host.definition_file(self._wish.name), whole)
 
     def _set_autostart(self) -> None:
         self.conn.lookupByName(self._wish.name).setAutostart(int(self._wish.autostart))

@@ -52,6 +52,7 @@ class Defaults:
     ssh_authorized_keys: tuple[str, ...] = ()
     gateway: str | None = None
     nameservers: tuple[str, ...] = ()
+    ha_directory: str | None = None
 
 
 class _Entry:
@@ -185,6 +186,7 @@ def _read(name: str, reader: _Entry, defaults: Defaults) -> Wish | None:
         accelerator=defaults.accelerator,
         cpu_model=defaults.cpu_model or DEFAULT_CPU[defaults.accelerator],
         clone=defaults.clone,
+        ha=reader.flag("ha", False) and defaults.ha_directory is not None,
     )
 
 

@@ -29,8 +29,8 @@ options:
         as the image), C(autostart) (true), C(state) (C(running) or C(stopped)), C(image), C(network), C(address) with
         its prefix length (DHCP without it), C(gateway), C(nameservers), C(uuid) and C(mac) (both follow from the
         name).
-      - The fields that decide where a VM is placed (C(workload), C(host), C(affinity), C(anti_affinity), C(ha)) are
-        taken and have no effect here.
+      - The fields that decide where a VM is placed (C(workload), C(host), C(affinity), C(anti_affinity)) are taken and
+        have no effect here; C(ha) has one with O(ha_directory).
     type: list
     elements: raw
     required: true
@@ -92,6 +92,12 @@ options:
     description: Seconds that guests get to shut down when O(virtual_machines[].state=stopped). They are never killed.
     type: int
     default: 120
+  ha_directory:
+    description:
+      - Where a cluster's VMs have their definitions. A VM with C(ha) is defined in a file there and not in libvirt, and
+        is neither started nor stopped nor set to start with the host, which the cluster does. One that runs goes on.
+      - Without it C(ha) has no effect.
+    type: path
   uri:
     description: The libvirt connection.
     type: str
@@ -117,6 +123,10 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+definitions:
+  description: The definition of each VM that a cluster runs, as XML. Every host of the cluster needs it.
+  returned: with O(ha_directory)
+  type: dict
 virtual_machines:
   description: One entry for each VM, in the order of the inventory.
   returned: always
@@ -165,6 +175,7 @@ ARGUMENTS = {
     "gateway": {"type": "str"},
     "nameservers": {"type": "list", "elements": "str", "default": []},
     "stop_timeout": {"type": "int", "default": 120},
+    "ha_directory": {"type": "path"},
     "uri": {"type": "str", "default": DEFAULT_URI},
 }
 
@@ -215,6 +226,9 @@ def run(module: AnsibleModule, wishes: list[domain.Wish], vm_host: VmHost | None
                 changed=bool(error.done)
                 or any(machine["actions"] for machine in machines if machine["name"] in before),
             )
+    if module.params["ha_directory"] and vm_host is not None:
+        handed = {wish.name: vm_host.definition(wish.name) for wish in wishes if wish.ha}
+        result["definitions"] = {name: text for name, text in handed.items() if text is not None}
     module.exit_json(**result)
 
 
@@ -227,7 +241,7 @@ def main() -> None:
     try:
         uri = module.params["uri"]
         with opened(uri, *host_stores(module.params["pool"], module.params["nfs_pools"], uri)) as stores:
-            run(module, wishes, VmHost(stores), None)
+            run(module, wishes, VmHost(stores, ha_directory=module.params["ha_directory"]), None)
     except LibvirtMissingError as error:
         if not module.check_mode:
             module.fail_json(msg=f"{error}; nothing was changed")
