@@ -177,6 +177,15 @@ class Failover:
                 return False
         return True
 
+    def any_order_survives(self, where: Mapping[str, str | None]) -> bool:
+        """Whether each death is survived in whatever order its HA VMs restart, each on any host that takes it.
+
+        True is a proof by slots (see ``_slots_suffice``), of those that a waiver excuses as well. False says nothing.
+        """
+        by_host = self._by_host(where)
+        asked = [[item for part in self._to_restart(by_host[host.name]) for item in part] for host in self.inputs.hosts]
+        return not self.local and self._slots_suffice(asked, 1)
+
     # --- several hosts at once ----------------------------------------------------------------------------------------
 
     def sets(self, where: Mapping[str, str | None], *, first: bool = False) -> HostSets:
