@@ -26,7 +26,7 @@ import time
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
@@ -57,7 +57,7 @@ class Holder:
 
     name: str
     address: str
-    since: float = 0
+    since: float = field(default=0, compare=False)
 
 
 @dataclass(frozen=True)
