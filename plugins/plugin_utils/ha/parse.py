@@ -14,7 +14,7 @@ from ansible_collections.croft.infra.plugins.plugin_utils.ha.room import Room
 from ansible_collections.croft.infra.plugins.plugin_utils.sizing.failover import Failover
 from ansible_collections.croft.infra.plugins.plugin_utils.sizing.model import Inputs, VirtualMachine
 from ansible_collections.croft.infra.plugins.plugin_utils.sizing.parse import parse_virtual_machines
-from ansible_collections.croft.infra.plugins.plugin_utils.sizing.reading import NotAPlanError, as_plan
+from ansible_collections.croft.infra.plugins.plugin_utils.sizing.reading import as_plan
 from ansible_collections.croft.infra.plugins.plugin_utils.sizing.text import counted, listed
 from ansible_collections.croft.infra.plugins.plugin_utils.sizing.values import (
     Problems,
@@ -55,7 +55,8 @@ _WHOLE = {
     "ha_cluster_monitor_timeout": (30, 1, "seconds"),
     "ha_cluster_migrate_timeout": (600, 1, "seconds"),
 }
-_PATHS = {"ha_cluster_config_dir": "/etc/croft/ha", "ha_cluster_secrets_dir": "/etc/croft/ha/fence"}
+SECRETS_DIR = "/etc/croft/ha/fence"
+_PATHS = {"ha_cluster_config_dir": "/etc/croft/ha", "ha_cluster_secrets_dir": SECRETS_DIR}
 _FLAGS = {"ha_cluster_accept_no_fencing": False}
 _OTHERS = (
     "ha_cluster_quorum_device",
@@ -289,6 +290,3 @@ def _groups(inputs: Inputs, running: Sequence[VirtualMachine]) -> tuple[tuple[Gr
         tuple(Group(name, tuple(sorted(vms)), score) for name, vms in sorted(together.items()) if len(vms) > 1),
         tuple(Group(name, tuple(sorted(vms)), -WARN_SCORE) for name, vms in sorted(apart.items()) if len(vms) > 1),
     )
-
-
-__all__ = ["SETTINGS", "NotAPlanError", "read_cluster"]

@@ -39,7 +39,8 @@ class Room:
                 boards = (self.board,) if vm.ha else (self.board, self.others)
                 self._put(self.demands.of(vm), index[vm.host], boards)
         asked = [self.demands.of(vm) for vm in inputs.virtual_machines if vm.ha]
-        self.groups = sorted(set().union(*(item.apart for item in asked)))
+        groups: set[str] = set().union(*(item.apart for item in asked))
+        self.groups = sorted(groups) if any(top.apart for top in self.empty.ceilings) else []
         # Memory is in scaled units, which may be beyond a C int: then all of it is divided, rounded so that a host
         # never takes more than its ceiling.
         limited = [top.memory for top in self.empty.ceilings if top.memory < UNLIMITED]
@@ -70,7 +71,7 @@ class Room:
             "cpu": item.vcpus,
             "memory": -(-item.memory // self.divisor),
             "vms": item.vms,
-            **{f"apart-{group}": 1 for group in sorted(item.apart)},
+            **{f"apart-{group}": 1 for group in self.groups if group in item.apart},
         }
 
     def never(self, vm: VirtualMachine) -> tuple[str, ...]:
