@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -320,7 +321,9 @@ def bmc_files(node: str, address: str, password: str, program: str) -> dict[str,
     return {
         f"{node}.conf": (
             f'name "{node}"\nset_working_mc 0x20\n'
-            f"  startlan 1\n    addr {address} 623\n    priv_limit admin\n{allowed}  endlan\n"
+            f"  startlan 1\n    addr {address} 623\n    priv_limit admin\n{allowed}"
+            # Without an id of its own it does not speak IPMI 2.
+            f"    guid {uuid.uuid5(uuid.NAMESPACE_DNS, node).hex}\n  endlan\n"
             f'  chassis_control "{program} {node}"\n'
             '  user 1 true "" "" user 10 none md2 md5 straight\n'
             f'  user 2 true "admin" "{password}" admin 10 none md2 md5 straight\n'
