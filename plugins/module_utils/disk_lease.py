@@ -7,8 +7,9 @@ QEMU locks a disk image that it opens as a file, and so does virtlockd; neither 
 the lock of an RBD image is handed over to whoever wants to write. Here something small beside the disks,
 `<uuid>.lease`, names the hosts that hold a VM: on NFS a volume that the server's libvirt makes, in a Ceph pool an
 object. It is made for one of two that ask at the same moment. A holder that answers and does not run the VM holds it no
-more; one that does not answer keeps it, since it may still be writing, until somebody who knows better (an
-administrator, after fencing) deletes the lease. During a live migration both hosts are holders.
+more; one that does not answer keeps it, since it may still be writing. Where a cluster (Pacemaker) has fenced it after
+it took the lease, it was off since, and holds it no more; else an administrator who knows better deletes the lease.
+During a live migration both hosts are holders.
 
 Installed as /usr/lib/croft/disk-lease, and called by /etc/libvirt/hooks/qemu.d/croft-disk-lease at the moments that
 matter. It uses nothing but the standard library, libvirt's bindings and, for Ceph, librados'. libvirt hands over the
@@ -19,12 +20,14 @@ fails.
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 import time
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -36,6 +39,7 @@ CEPH_CONF = "/etc/ceph/ceph.conf"
 CEPH_SECONDS = "20"
 INCOMING = Path("/run/croft/incoming")
 SIZE = 4096
+STONITH_ADMIN = "/usr/sbin/stonith_admin"
 # libvirt prepares an incoming VM at once; a mark that is older is of a migration that ended before it came to that.
 INCOMING_SECONDS = 60
 
@@ -46,10 +50,14 @@ class LeaseError(Exception):
 
 @dataclass(frozen=True)
 class Holder:
-    """A host that holds a VM's disk: its name, and the address at which its libvirt is asked."""
+    """A host that holds a VM's disk: its name, and the address at which its libvirt is asked.
+
+    ``since``: when it took the disk, in seconds since 1970 by its clock; 0 when that is not known.
+    """
 
     name: str
     address: str
+    since: float = field(default=0, compare=False)
 
 
 @dataclass(frozen=True)
@@ -124,11 +132,13 @@ def place_of(pool: Mapping[str, Any]) -> Place:
 def decode(data: bytes) -> tuple[Holder, ...]:
     """The holders in a lease; none in one that is still empty."""
     text = data.rstrip(b"\0").decode()
-    return tuple(Holder(entry["name"], entry["address"]) for entry in json.loads(text)) if text else ()
+    entries = json.loads(text) if text else ()
+    return tuple(Holder(entry["name"], entry["address"], float(entry.get("since", 0))) for entry in entries)
 
 
 def encode(holders: Sequence[Holder]) -> bytes:
-    return json.dumps([{"name": h.name, "address": h.address} for h in holders]).encode().ljust(SIZE, b"\0")
+    entries = [{"name": h.name, "address": h.address, "since": h.since} for h in holders]
+    return json.dumps(entries).encode().ljust(SIZE, b"\0")
 
 
 class Lease(Protocol):
@@ -241,6 +251,30 @@ def runs_at(lv: Any, holder: Holder, uuid: str) -> bool | None:
         conn.close()
 
 
+def fenced_at(history: str) -> float:
+    """When a node was last turned off for certain, from the history of its fencing as XML; 0 where it never was."""
+    times = [
+        datetime.fromisoformat(event.get("completed", "").replace("Z", "+00:00"))
+        for event in ET.fromstring(history).iterfind(".//fence_event")
+        if event.get("status") == "success" and event.get("action") in ("off", "reboot") and event.get("completed")
+    ]
+    # Pacemaker writes the zone along; without one it is this host's.
+    return max((at.astimezone(UTC).timestamp() for at in times), default=0)
+
+
+def was_fenced(holder: Holder) -> bool:
+    """Whether the cluster turned the holder off after it took the lease; it has started nothing since, since it would
+    have taken the lease anew."""
+    if not holder.since or not Path(STONITH_ADMIN).exists():
+        return False
+    command = [STONITH_ADMIN, "--history", holder.name, "--output-as=xml"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=20)
+        return done.returncode == 0 and fenced_at(done.stdout) > holder.since
+    except (subprocess.TimeoutExpired, ET.ParseError, ValueError):
+        return False
+
+
 def claim(lv: Any, lease: Lease, me: Holder, vm: str, *, incoming: bool) -> str | None:
     """Take the lease; returns why not."""
     if lease.make():
@@ -256,7 +290,8 @@ def claim(lv: Any, lease: Lease, me: Holder, vm: str, *, incoming: bool) -> str 
     if holders is None:
         return f"{vm}'s lease was given back a moment ago; start it again"
     others = [] if incoming else [holder for holder in holders if holder.name != me.name]
-    running = {holder.name: runs_at(lv, holder, lease.uuid) for holder in others}
+    # First what takes no waiting for a host that is off.
+    running = {holder.name: False if was_fenced(holder) else runs_at(lv, holder, lease.uuid) for holder in others}
     verdict = decide(vm, me, holders, running, incoming=incoming)
     if verdict.refusal is None:
         lease.write(verdict.holders)
@@ -289,7 +324,7 @@ class Hook:
 
     def __init__(self, lv: Any, config: Sequence[Mapping[str, Any]]) -> None:
         self.lv = lv
-        self.me = Holder(config[0]["host"], config[0]["address"])
+        self.me = Holder(config[0]["host"], config[0]["address"], time.time())
         self.pools = {place_of(pool): pool for part in config for pool in part["pools"]}
 
     def call(self, vm: str, operation: str, moment: str, xml: str) -> str | None:

@@ -33,6 +33,7 @@ class Wish:
     """One VM as the inventory wants it. `disk_bytes` None: as large as the image, and never changed.
 
     `allow_restart`: what cannot be changed while it runs is brought into force by stopping and starting it.
+    `ha`: a cluster starts and stops it, and has its definition; libvirt knows it only while it runs.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Wish:
     watchdog: bool = False
     shape: Shape = field(default_factory=Shape)
     allow_restart: bool = False
+    ha: bool = False
 
     @property
     def nic(self) -> Nic:
@@ -64,8 +66,9 @@ class Wish:
 
     @property
     def libvirt_starts_it(self) -> bool:
-        """libvirt starts with the host what has no order; the rest is started in order by a unit of the host."""
-        return self.autostart and self.shape.start_order is None
+        """libvirt starts with the host what has no order. The rest is started in order by a unit of the host, or by a
+        cluster."""
+        return self.autostart and self.shape.start_order is None and not self.ha
 
     def fields(self) -> Fields:
         return Fields(
@@ -132,6 +135,7 @@ class Domain:
     `memory_range` is between what its memory can be changed while it runs, in MiB; `free_slots` how many devices can
     be plugged; `agent` whether the guest agent is connected; `mounted` the disks that the guest uses.
     `strays` has (kind, what tells it from others, when) of each device that croft gives no VM, see strays.strays().
+    `handed_over`: the cluster has its definition and libvirt has none.
     """
 
     uuid: str
@@ -150,6 +154,7 @@ class Domain:
     free_slots: int = 0
     agent: bool = False
     mounted: frozenset[str] = frozenset()
+    handed_over: bool = False
 
 
 @dataclass(frozen=True)
@@ -263,6 +268,8 @@ def _steps_for_new(wish: Wish, actual: Actual) -> Iterable[tuple[str, ...]]:
         yield "grow_disk", f"{gib(actual.root_bytes)} -> {size}"
     yield from _volume_steps(wish, actual)
     yield "define", f"{wish.vcpus} vCPU, {wish.memory_mib} MiB, network {wish.network}, {wish.accelerator}"
+    if wish.ha:
+        return
     if wish.libvirt_starts_it:
         yield "set_autostart", "on"
     if wish.state == "running":
@@ -270,7 +277,7 @@ def _steps_for_new(wish: Wish, actual: Actual) -> Iterable[tuple[str, ...]]:
 
 
 def _steps_for_domain(wish: Wish, actual: Actual, domain: Domain) -> Iterable[tuple[str, ...]]:
-    if wish.state == "stopped" and domain.state == "running":
+    if wish.state == "stopped" and domain.state == "running" and not wish.ha:
         yield "stop", "running -> stopped, by asking the guest"
     changes = _changes(wish, domain, domain.config)
     if domain.seed == "missing" or any(name == "first_boot_data" for name, _here, _there in changes):
@@ -283,9 +290,13 @@ def _steps_for_domain(wish: Wish, actual: Actual, domain: Domain) -> Iterable[tu
             yield "grow_file_system", f"of disk {word}, by the guest agent", name
     if changes:
         yield "redefine", ", ".join(f"{name} {shown(here)} -> {shown(there)}" for name, here, there in changes)
-    elif not domain.persistent:
+    elif not domain.persistent and not wish.ha:
         yield "redefine", "transient -> persistent"
+    if wish.ha and not domain.handed_over:
+        yield "hand_over", "its definition, to the cluster"
     yield from ((step.action, step.detail, step.device) for step in live_steps(wish, domain))
+    if wish.ha:
+        return
     if wish.libvirt_starts_it != domain.autostart:
         yield "set_autostart", "on" if wish.libvirt_starts_it else "off"
     if wish.state == "running" and domain.state == "stopped":
@@ -388,6 +399,8 @@ def _after(live: Fields, wish: Wish, steps: list[Action]) -> Fields:
 
 def state_after(wish: Wish, actual: Actual) -> str:
     """The VM's state when the actions were carried out."""
+    if wish.ha:
+        return "stopped" if actual.domain is None else actual.domain.state
     settled = actual.domain is None or actual.domain.state in ("running", "stopped")
     return wish.state if settled or actual.domain is None else actual.domain.state
 
@@ -485,8 +498,8 @@ def _domain_problems(wish: Wish, domain: Domain) -> Iterable[str]:
         yield f"its disk {name} shall be detached and is in use in the guest; unmount it there first"
     if wish.shape.firmware and domain.config.firmware not in (None, wish.shape.firmware):
         yield (
-            f"its firmware is {domain.config.firmware}, wanted {wish.shape.firmware}; what is on its disk boots with one "
-            "only: make a new VM"
+            f"its firmware is {domain.config.firmware}, wanted {wish.shape.firmware}; what is on its disk boots with "
+            "one only: make a new VM"
         )
     if domain.seed == "lost":
         yield "the volume of its disk vdb (first-boot data) is gone; detach that disk from the domain"
@@ -598,9 +611,9 @@ def compared(wish: Wish, actual: Actual) -> list[dict[str, Any]]:
     pairs = [
         ("uuid", wish.uuid, domain.uuid),
         ("disk", gib(wish.disk_bytes) if wish.disk_bytes else here, here),
-        ("autostart", wish.autostart, domain.autostart),
+        ("autostart", wish.libvirt_starts_it, domain.autostart),
         ("state", wish.state, domain.state),
-        ("persistent", True, domain.persistent),
+        ("persistent", not wish.ha, domain.persistent),
     ]
     found = [(name, wished, is_, None, wished != is_) for name, wished, is_ in pairs]
     found += [(name, wished, is_, now, name in differing) for name, wished, is_, now in rows]

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,6 +38,7 @@ class Node:
     address: str
     state: str = "present"
     disks: tuple[Disk, ...] = ()
+    bmc: str | None = None  # the address of its baseboard management controller
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,7 @@ class Found:
     mounted: bool = False
     loops: Mapping[str, str] = field(default_factory=dict)  # disk name -> /dev/loopN
     connected: bool = False
+    bmc: str | None = None  # the address at which its simulated BMC answers
 
     @property
     def running(self) -> bool:
@@ -114,21 +117,27 @@ def parse_nodes(raw: Sequence[Mapping[str, Any]], network: Network) -> tuple[lis
         if name in names:
             problems.append(f"{where}: the name is there twice; give each node a name of its own")
         names.add(name)
-        try:
-            inside = ipaddress.IPv4Address(address) in network.interface.network
-        except ValueError:
-            inside = False
-        if not inside:
-            problems.append(f"{where}: address {address} is not one of the lab's network {network.interface.network}")
-        elif address in addresses:
-            problems.append(f"{where}: address {address} is taken by {addresses[address]}")
-        addresses.setdefault(address, name)
+        bmc = (entry.get("bmc") or {}).get("address")
+        for what, at, owner in (("address", address, name), ("the BMC's address", bmc, f"the BMC of {name}")):
+            if at is not None:
+                problems.extend(f"{where}: {what} {told}" for told in _address_problems(str(at), network, addresses))
+                addresses.setdefault(str(at), owner)
         disks = tuple(Disk(str(d["name"]), int(d["size_gib"])) for d in entry.get("disks") or ())
         problems.extend(
             f"{where}: disk {d.name} has {d.size_gib} GiB; give a whole number >= 1" for d in disks if d.size_gib < 1
         )
-        nodes.append(Node(name, address, state, disks))
+        nodes.append(Node(name, address, state, disks, str(bmc) if bmc else None))
     return nodes, problems
+
+
+def _address_problems(address: str, network: Network, taken: Mapping[str, str]) -> list[str]:
+    try:
+        inside = ipaddress.IPv4Address(address) in network.interface.network
+    except ValueError:
+        inside = False
+    if not inside:
+        return [f"{address} is not one of the lab's network {network.interface.network}"]
+    return [f"{address} is taken by {taken[address]}"] if address in taken else []
 
 
 def record_of(node: Node, image: str) -> dict[str, Any]:
@@ -189,6 +198,19 @@ def steps(nodes: Sequence[Node], machine: Machine, image: str, recreate: Iterabl
 
 
 def _node_steps(node: Node | None, found: Found, name: str, image: str, may_recreate: bool) -> list[Step]:
+    state = node.state if node else "absent"
+    bmc = node.bmc if node and state != "absent" else None
+    return _bmc_steps(bmc, found, name) + _power_steps(node, found, name, image, may_recreate)
+
+
+def _bmc_steps(address: str | None, found: Found, name: str) -> list[Step]:
+    """First, so that a BMC that is taken away does not switch its node on again."""
+    if address == found.bmc:
+        return []
+    return ([Step("stop bmc", name)] if found.bmc else []) + ([Step("start bmc", name)] if address else [])
+
+
+def _power_steps(node: Node | None, found: Found, name: str, image: str, may_recreate: bool) -> list[Step]:
     state = node.state if node else "absent"
     is_stale = bool(node and found.exists and found.record != record_of(node, image))
     if state == "absent" or (is_stale and may_recreate):
@@ -251,15 +273,15 @@ def nspawn_command(node: str, root: str, bridge: str, devices: Iterable[str]) ->
     ]
 
 
-def start_command(node: str, command: Sequence[str], systemd: bool, log: str) -> list[str]:
-    """Wrap the command so that the node outlives the run that started it: a transient unit where systemd is PID 1."""
+def start_command(unit: str, command: Sequence[str], systemd: bool, log: str) -> list[str]:
+    """Wrap the command so that it outlives the run that started it: a transient unit where systemd is PID 1."""
     if not systemd:
         return list(command)
     return [
         "systemd-run",
         "--quiet",
         "--collect",
-        f"--unit=croft-lab-{node}",
+        f"--unit=croft-lab-{unit}",
         "--slice=machine.slice",
         "--property=Delegate=yes",
         "--property=KillMode=mixed",
@@ -286,6 +308,44 @@ def supervisor_root(argv: Sequence[str]) -> str:
         if argument.startswith("--directory="):
             return argument.removeprefix("--directory=")
     return ""
+
+
+def bmc_files(node: str, address: str, password: str, program: str) -> dict[str, str]:
+    """Configuration of ipmi_sim, by file name: a BMC that answers at the address and has the program switch the power.
+
+    The program gets the arguments given here and then `get power` or `set power 0|1`.
+    """
+    allowed = "".join(
+        f"    allowed_auths_{level} none md2 md5 straight\n" for level in ("callback", "user", "operator", "admin")
+    )
+    return {
+        f"{node}.conf": (
+            f'name "{node}"\nset_working_mc 0x20\n'
+            f"  startlan 1\n    addr {address} 623\n    priv_limit admin\n{allowed}"
+            # Without an id of its own it does not speak IPMI 2.
+            f"    guid {uuid.uuid5(uuid.NAMESPACE_DNS, node).hex}\n  endlan\n"
+            f'  chassis_control "{program} {node}"\n'
+            '  user 1 true "" "" user 10 none md2 md5 straight\n'
+            f'  user 2 true "admin" "{password}" admin 10 none md2 md5 straight\n'
+        ),
+        f"{node}.emu": (
+            "mc_setbmc 0x20\nmc_add 0x20 0 no-device-sdrs 0x23 9 8 0x9f 0x1291 0xf02 persist_sdr\n"
+            "sel_enable 0x20 1000 0x0a\nmc_enable 0x20\n"
+        ),
+    }
+
+
+def bmc_command(node: str, folder: str) -> list[str]:
+    """The command of a node's BMC, with the files of bmc_files() in the folder."""
+    return ["ipmi_sim", "-c", f"{folder}/{node}.conf", "-f", f"{folder}/{node}.emu", "-s", f"{folder}/{node}", "-n"]
+
+
+def bmc_of(argv: Sequence[str], folder: str) -> str | None:
+    """The node's name when this is the command line of a BMC with its files in the folder, else None."""
+    if Path(argv[0] if argv else "").name != "ipmi_sim" or "-c" not in argv[:-1]:
+        return None
+    conf = Path(argv[argv.index("-c") + 1])
+    return conf.stem if str(conf.parent) == folder else None
 
 
 def node_files(node: Node, nodes: Sequence[Node], network: Network, disks: Mapping[str, str]) -> dict[str, str]:

@@ -5,23 +5,29 @@
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 import json
 import os
+import re
+import secrets
 import shutil
 import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from ansible_collections.croft.infra.plugins.module_utils import lab
+from ansible_collections.croft.infra.plugins.module_utils.private_file import write_privately
 
 FORWARD = Path("/proc/sys/net/ipv4/ip_forward")
 # What a node may use of the machine's devices, where the machine has them.
 DEVICES = ("/dev/fuse", "/dev/net/tun", "/dev/kvm", "/dev/loop-control", "/dev/vhost-net")
 PAUSE = 0.25
+SYSTEMD = Path("/run/systemd/system")
 NSPAWN_RUN = Path("/run/systemd/nspawn")
 
 
@@ -65,6 +71,24 @@ def _argv(pid: int) -> list[str]:
     return _read(Path(f"/proc/{pid}/cmdline")).rstrip("\0").split("\0")
 
 
+def _processes() -> Iterator[tuple[int, list[str]]]:
+    """(pid, command line) of every process."""
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            yield int(entry.name), _argv(int(entry.name))
+
+
+def _ended(pid: int) -> bool:
+    """Whether the process is gone, or dead and only not buried yet."""
+    return _read(Path(f"/proc/{pid}/stat")).rpartition(") ")[2][:1] in ("", "Z", "X")
+
+
+def _address_in(conf: Path) -> str:
+    """The address in a BMC's configuration; "unknown" where that is gone."""
+    found = re.search(r"^ *addr (\S+) 623$", _read(conf), re.MULTILINE)
+    return found[1] if found else "unknown"
+
+
 def _children(pid: int) -> list[int]:
     return [int(p) for p in _read(Path(f"/proc/{pid}/task/{pid}/children")).split()]
 
@@ -81,6 +105,9 @@ class LabMachine:
         self, state_dir: str, image: str, network: lab.Network, files: Mapping[str, str], public_key: str
     ) -> None:
         self.dir = Path(state_dir)
+        # As the kernel names what lies in it.
+        self.nodes_dir = (self.dir / "nodes").resolve()
+        self.bmc_dir = self.dir / "bmc"
         self.image = image
         self.network = network
         self.files = files
@@ -89,12 +116,11 @@ class LabMachine:
     # ---- look ----
 
     def node_dir(self, name: str) -> Path:
-        return self.dir / "nodes" / name
+        return self.nodes_dir / name
 
     def look(self) -> lab.Machine:
         """Read what stands on the machine now."""
-        nodes_dir = self.dir / "nodes"
-        names = sorted(p.name for p in nodes_dir.iterdir()) if nodes_dir.is_dir() else []
+        names = sorted(p.name for p in self.nodes_dir.iterdir()) if self.nodes_dir.is_dir() else []
         nodes = {name: lab.Found(name, exists=True, record=self._record(name)) for name in names}
         for name, pid in self._supervisors().items():
             found = nodes.setdefault(name, lab.Found(name))
@@ -102,6 +128,9 @@ class LabMachine:
             # A node that is about to start has none for a moment.
             wait_for(lambda pid=pid: bool(_children(pid)), 8)  # type: ignore[misc]
             found.leader = next(iter(_children(pid)), None)
+        for name in self._bmcs():
+            found = nodes.setdefault(name, lab.Found(name))
+            found.bmc = _address_in(self.bmc_dir / f"{name}.conf")
         mounts = _mounts()
         for name, found in nodes.items():
             found.mounted = any(str(point) in mounts for point in self._mount_points(name))
@@ -130,28 +159,43 @@ class LabMachine:
 
     def _supervisors(self) -> dict[str, int]:
         found = {}
-        for entry in Path("/proc").iterdir():
-            if entry.name.isdigit():
-                argv = _argv(int(entry.name))
-                name = lab.supervisor_of(argv)
-                if name and lab.supervisor_root(argv).startswith(f"{self.dir}/nodes/"):
-                    found[name] = int(entry.name)
+        for pid, argv in _processes():
+            name = lab.supervisor_of(argv)
+            if name and lab.supervisor_root(argv).startswith(f"{self.nodes_dir}/"):
+                found[name] = pid
         return found
 
+    def _bmcs(self) -> dict[str, int]:
+        """The process of each node's BMC."""
+        seen = ((lab.bmc_of(argv, str(self.bmc_dir)), pid) for pid, argv in _processes())
+        return {name: pid for name, pid in seen if name}
+
     def _loops(self, name: str) -> dict[str, str]:
-        listing = run("losetup", "--list", "--json", "--output", "NAME,BACK-FILE").strip()
-        below = f"{self.node_dir(name)}/disks/"
-        return {
-            Path(entry["back-file"].removesuffix(" (deleted)")).stem: entry["name"]
-            for entry in (json.loads(listing)["loopdevices"] if listing else ())
-            if (entry["back-file"] or "").startswith(below)
-        }
+        """The node's loop devices by disk; by inode, since a lab in another mount namespace may have the same paths."""
+        columns = "NAME,BACK-FILE,BACK-INO,BACK-MAJ:MIN"
+        listing = run("losetup", "--list", "--json", "--output", columns).strip()
+        disks = {}
+        for file in (self.node_dir(name) / "disks").glob("*.img"):
+            about = file.stat()
+            disks[str(about.st_ino), f"{os.major(about.st_dev)}:{os.minor(about.st_dev)}"] = file.stem
+        gone = f"{self.node_dir(name)}/disks/"
+        found = {}
+        for entry in json.loads(listing)["loopdevices"] if listing else ():
+            ino, device = (str(entry.get(column)).strip() for column in ("back-ino", "back-maj:min"))
+            disk = disks.get((ino, device))
+            place = str(entry.get("back-file"))
+            if disk is None and place.startswith(gone) and place.endswith(".img (deleted)"):
+                disk = Path(place.removesuffix(" (deleted)")).stem
+            if disk is not None:
+                found[disk] = entry["name"]
+        return found
 
     # ---- change ----
 
     def carry_out(self, todo: Sequence[lab.Step], nodes: Sequence[lab.Node]) -> None:
         """Do the steps in order. Nodes boot side by side: all are started before one is waited for."""
         by_name = {node.name: node for node in nodes}
+        self._write_record(nodes)
         actions: dict[str, Callable[[], None]] = {
             "create bridge": self._create_bridge,
             "create nat": self._create_nat,
@@ -165,6 +209,8 @@ class LabMachine:
                 actions[step.kind]()
             elif step.kind == "create":
                 self._create(by_name[step.node])
+            elif step.kind == "start bmc":
+                self._start_bmc(by_name[step.node])
             elif step.kind == "start":
                 self._start(by_name[step.node], nodes)
             else:
@@ -238,10 +284,20 @@ class LabMachine:
         devices = [device for device in (*DEVICES, *loops.values()) if Path(device).exists()]
         command = lab.nspawn_command(node.name, str(root), self.network.bridge, devices)
         log = home / "console.log"
-        systemd = Path("/run/systemd/system").is_dir()
+        process = self._spawn(node.name, command, log)
+        port = f"vm-{node.name}"
+        systemd = SYSTEMD.is_dir()
+        if not wait_for(lambda: bool(_link(port)) or (not systemd and process.poll() is not None), 80) or not _link(
+            port
+        ):
+            raise LabError(f"lab node {node.name} did not start; its last words are in {log}: {_last_line(log)}")
+        self._connect(node.name)
+
+    def _spawn(self, unit: str, command: Sequence[str], log: Path) -> subprocess.Popen[bytes]:
+        """Start what outlives this run."""
         with log.open("ab") as out:
-            process = subprocess.Popen(
-                lab.start_command(node.name, command, systemd, str(log)),
+            return subprocess.Popen(
+                lab.start_command(unit, command, SYSTEMD.is_dir(), str(log)),
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=out,
@@ -249,12 +305,63 @@ class LabMachine:
                 env={**os.environ, "SYSTEMD_SECCOMP": "0"},
                 cwd="/",
             )
-        port = f"vm-{node.name}"
-        if not wait_for(lambda: bool(_link(port)) or (not systemd and process.poll() is not None), 80) or not _link(
-            port
-        ):
-            raise LabError(f"lab node {node.name} did not start; its last words are in {log}: {_last_line(log)}")
-        self._connect(node.name)
+
+    def _start_bmc(self, node: lab.Node) -> None:
+        assert node.bmc is not None
+        self.bmc_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        password = self.bmc_dir / "password"
+        if not password.exists():
+            write_privately(password, secrets.token_urlsafe(12))
+        for name, text in lab.bmc_files(node.name, node.bmc, _read(password), str(self.bmc_dir / "power")).items():
+            write_privately(self.bmc_dir / name, text)
+        (self.bmc_dir / node.name).mkdir(exist_ok=True)
+        prefix = f"{node.bmc}/32"
+        if f" {prefix} " not in run("ip", "-oneline", "address", "show", "dev", self.network.bridge):
+            run("ip", "address", "add", prefix, "dev", self.network.bridge)
+        log = self.bmc_dir / f"{node.name}.log"
+        self._spawn(f"bmc-{node.name}", lab.bmc_command(node.name, str(self.bmc_dir)), log)
+        listening = f"{node.bmc}:623 "
+        if not wait_for(lambda: listening in run("ss", "--no-header", "--numeric", "--listening", "--udp"), 40):
+            raise LabError(f"the BMC of lab node {node.name} did not start; see {log}: {_last_line(log)}")
+
+    def _stop_bmc(self, name: str) -> None:
+        pid = self._bmcs().get(name)
+        if pid:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
+            if not wait_for(lambda: _ended(pid), 20):
+                os.kill(pid, signal.SIGKILL)
+        conf = self.bmc_dir / f"{name}.conf"
+        self._quiet("ip", "address", "delete", f"{_address_in(conf)}/32", "dev", self.network.bridge)
+        conf.unlink(missing_ok=True)
+
+    def _write_record(self, nodes: Sequence[lab.Node]) -> None:
+        """What switching a node on takes, for those who do it without this run: the BMCs."""
+        if any(node.bmc for node in nodes):
+            record = {
+                "image": self.image,
+                "bridge": self.network.bridge,
+                "address": str(self.network.interface),
+                "files": dict(self.files),
+                "public_key": self.public_key,
+                "nodes": [asdict(node) for node in nodes],
+            }
+            self.bmc_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+            write_privately(self.bmc_dir / "lab.json", json.dumps(record))
+
+    def power_off(self, name: str) -> None:
+        """What a BMC does when it is told to; nothing to a node that is off."""
+        if name in self._supervisors():
+            self._cut_power(name)
+
+    def power_on(self, name: str, nodes: Sequence[lab.Node]) -> None:
+        """What a BMC does when it is told to; nothing to a node that is on."""
+        node = next(node for node in nodes if node.name == name)
+        found = self.look().nodes[name]
+        todo = lab.steps([replace(node, state="present")], lab.Machine({name: found}, True, True, True), self.image)
+        for step in todo:
+            if step.kind in ("cut power", "release", "start"):
+                getattr(self, "_" + step.kind.replace(" ", "_"))(*((node, nodes) if step.kind == "start" else (name,)))
 
     def _await(self, node: lab.Node) -> None:
         def answers() -> bool:
@@ -278,12 +385,13 @@ class LabMachine:
 
     def _cut_power(self, name: str) -> None:
         """End the node as a power cut does: nothing in it gets a last word."""
-        found = self.look().nodes.get(name)
-        for pid in (found.leader, found.supervisor) if found else ():
-            if pid:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-        if not wait_for(lambda: name not in self._supervisors(), 80):
+        supervisor = self._supervisors().get(name)
+        pids = [*_children(supervisor)[:1], supervisor] if supervisor else []
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        # The leader ends last of all that is in the node: until then a guest may still write.
+        if not wait_for(lambda: all(_ended(pid) for pid in pids), 80):
             raise LabError(f"lab node {name} is still there 20 s after its power was cut")
 
     def _release(self, name: str) -> None:
@@ -325,3 +433,13 @@ class LabMachine:
 def _last_line(path: Path) -> str:
     lines = [line.strip() for line in _read(path).splitlines() if line.strip()]
     return lines[-1] if lines else "nothing was printed"
+
+
+def of_record(state_dir: str) -> tuple[LabMachine, list[lab.Node]]:
+    """The lab in ``state_dir`` and its nodes as they were wished last."""
+    record = json.loads(Path(state_dir, "bmc", "lab.json").read_text())
+    network = lab.Network(record["bridge"], ipaddress.IPv4Interface(record["address"]))
+    nodes = [
+        lab.Node(**{**node, "disks": tuple(lab.Disk(**disk) for disk in node["disks"])}) for node in record["nodes"]
+    ]
+    return LabMachine(state_dir, record["image"], network, record["files"], record["public_key"]), nodes

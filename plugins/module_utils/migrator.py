@@ -3,7 +3,8 @@
 """Live migrations from this host through libvirt, several at a time.
 
 The source's libvirt leads (peer to peer), over TLS, so that a migration goes on when whoever asked for it goes away.
-Where disks are local the volumes are made at the target first, and the source's go when the VM runs there.
+Where disks are local the volumes are made at the target first, and the source's go when the VM runs there. A VM that a
+cluster runs is moved by the cluster, with its own limits.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
-from ansible_collections.croft.infra.plugins.module_utils import domain_xml, migration
+from ansible_collections.croft.infra.plugins.module_utils import cluster_moves, domain_xml, migration
 from ansible_collections.croft.infra.plugins.module_utils.domain import volume_format
 from ansible_collections.croft.infra.plugins.module_utils.libvirt_connection import (
     DOMAIN_STATES,
@@ -180,20 +181,24 @@ class Migrator:
         target = self.target(move.address)
         made: list[Any] = []
         domain = self.conn.lookupByName(move.name)
-        autostart = domain.autostart()
+        autostart = domain.isPersistent() and domain.autostart()
         local = [disk for disk in seen.disks if not disk.shared]
         increment = migration.incremental(seen.disks)
         try:
             with self._pools:
                 for disk in local:
                     self._make_disk(disk, seen, target, made, increment=increment)
-            self._migrate(domain, move, local, increment=increment)
-        except self.lv.libvirtError as error:
+            if cluster_moves.runs_in_cluster(move.name):
+                self._through_cluster(move, target)
+            else:
+                self._migrate(domain, move, local, increment=increment)
+        except (self.lv.libvirtError, cluster_moves.ClusterMoveError) as error:
             left = removed(made)
             return {**about, "state": "failed", "reason": words(error) + left}
         there = target.lookupByName(move.name)
-        # libvirt takes the definition along, and not that it starts with the host.
-        there.setAutostart(autostart)
+        if there.isPersistent():
+            # libvirt takes the definition along, and not that it starts with the host.
+            there.setAutostart(autostart)
         result = {**about, "state": "done", **migration.outcome(there.jobStats(self.lv.VIR_DOMAIN_JOB_STATS_COMPLETED))}
         left = removed([self._volume(disk.place) for disk in local])
         return {**result, "remark": left.lstrip("; ")} if left else result
@@ -214,6 +219,18 @@ class Migrator:
         made.append(pool.createXML(domain_xml.volume_xml(here.name(), about.bytes, fmt, image), 0))
         if disk.read_only:
             copy(here, made[-1])
+
+    def _through_cluster(self, move: Move, target: Any) -> None:
+        def active(conn: Any) -> bool:
+            try:
+                return bool(conn.lookupByName(move.name).isActive())
+            except self.lv.libvirtError:
+                return False
+
+        def arrived() -> bool:
+            return active(target) and not active(self.conn)
+
+        cluster_moves.move(move.name, move.target, self.limits.timeout, arrived, self._sleep)
 
     def _migrate(self, domain: Any, move: Move, local: Sequence[DiskSeen], *, increment: bool) -> None:
         lv, limits = self.lv, self.limits

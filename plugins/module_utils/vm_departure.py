@@ -103,6 +103,11 @@ class Departures:
         """Take the steps of every VM. Raises DepartureError at the first that fails; what was done stays done."""
         running = [self.conn.lookupByName(one.name) for one in leaving if found[one.name].state == "running"]
         for domain in running:
+            if not domain.isPersistent():
+                # A cluster ran it: it gets a definition, by which its disks and its lease are found also after a run
+                # that was cut off.
+                flags = self.lv.VIR_DOMAIN_XML_INACTIVE | self.lv.VIR_DOMAIN_XML_SECURE
+                self.conn.defineXML(domain.XMLDesc(flags))
             # A host that restarts meanwhile must not start it again.
             domain.setAutostart(0)
         try:

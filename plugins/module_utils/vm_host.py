@@ -13,6 +13,7 @@ import time
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from ansible_collections.croft.infra.plugins.module_utils import domain_xml, guest_agent, hotplug, seed
@@ -37,6 +38,7 @@ from ansible_collections.croft.infra.plugins.module_utils.libvirt_connection imp
     words,
 )
 from ansible_collections.croft.infra.plugins.module_utils.open_stores import Stores, read, write
+from ansible_collections.croft.infra.plugins.module_utils.private_file import write_privately
 from ansible_collections.croft.infra.plugins.module_utils.strays import strays
 
 # How often a running guest is looked at, a second apart, until it took or let go of what was plugged.
@@ -55,10 +57,13 @@ class StepError(Exception):
 class VmHost:
     """One host's VMs, new ones in one store, over open libvirt connections.
 
-    `sleep` is called between two looks at a guest that shuts down.
+    `sleep` is called between two looks at a guest that shuts down. `ha_directory` has the definitions of the VMs that a
+    cluster runs.
     """
 
-    def __init__(self, stores: Stores, sleep: Callable[[float], None] = time.sleep) -> None:
+    def __init__(
+        self, stores: Stores, sleep: Callable[[float], None] = time.sleep, ha_directory: str | None = None
+    ) -> None:
         self.conn = stores.conn
         self.stores = stores
         self.lv = bindings()
@@ -69,6 +74,7 @@ class VmHost:
         self.images: dict[str, Image] = {}
         # What a person should know of the steps that were carried out.
         self.notes: list[str] = []
+        self._ha_directory = Path(ha_directory or "/nonexistent")
 
     # What is there
 
@@ -97,7 +103,10 @@ class VmHost:
         )
         actuals = {}
         for wish in wishes:
-            if wish.name in domains:
+            handed = self.definition(wish.name) if wish.ha else None
+            if handed is not None:
+                actual = Actual(self._look_at_handed(domains.get(wish.name), handed, wish))
+            elif wish.name in domains:
                 actual = Actual(self._look_at(domains[wish.name], described[wish.name], wish))
             else:
                 actual = self._look_at_volumes(wish, volumes)
@@ -184,6 +193,37 @@ class VmHost:
         if not leaving or not running.agent_connected:
             return frozenset()
         return frozenset(leaving & guest_agent.disks_in_use(domain))
+
+    def definition(self, name: str) -> str | None:
+        """The definition of a VM that a cluster runs, or None where the cluster has none."""
+        try:
+            return self.definition_file(name).read_text()
+        except FileNotFoundError:
+            return None
+
+    def definition_file(self, name: str) -> Path:
+        return self._ha_directory / f"{name}.xml"
+
+    def _look_at_handed(self, domain: Any, definition: str, wish: Wish) -> Domain:
+        """A VM that a cluster runs, here (then libvirt has a domain of it) or elsewhere or not at all."""
+        about = domain_xml.describe(definition)
+        if domain is not None and domain.isActive():
+            seen = self._look_at(domain, about, wish)
+            return replace(seen, handed_over=not seen.persistent)
+        disk = self.stores.volume_at(about.disk_path(domain_xml.ROOT_TARGET))
+        seed_volume_ = self.stores.volume_at(about.disk_path(domain_xml.SEED_TARGET))
+        return Domain(
+            uuid=about.uuid,
+            managed=about.managed,
+            state="stopped",
+            autostart=False,
+            config=about.fields,
+            disk_path=about.disk_path(domain_xml.ROOT_TARGET),
+            disk_bytes=None if disk is None else int(disk.info()[1]),
+            seed="attached" if seed_volume_ is not None else "missing",
+            handed_over=domain is None,
+            extra={name: self._size_at(about.disk_path(target)) for name, target in about.extra.items()},
+        )
 
     def _look_at_volumes(self, wish: Wish, volumes: frozenset[str]) -> Actual:
         root, first = root_volume(wish.name, self.pool_type), seed_volume(wish.name)
@@ -290,7 +330,7 @@ class _Work:
     def _seed_volume(self, size: int) -> Any:
         """The volume for the first-boot data: the domain's, wherever it lies, else one of the pool, made if need be."""
         if self._actual.domain is not None and self._actual.domain.seed == "attached":
-            xml = self.conn.lookupByName(self._wish.name).XMLDesc(self._host.config_flags())
+            xml = self._config()
             return self._host.stores.volume_at(domain_xml.describe(xml).disk_path(domain_xml.SEED_TARGET))
         name = seed_volume(self._wish.name)
         if name in self.pool.listVolumes():
@@ -320,10 +360,9 @@ class _Work:
 
     def _resize(self, target: str, path: str | None, size: int | None) -> None:
         """Make a disk of the domain larger: through QEMU where that has it open."""
-        domain = self._domain()
-        running = domain_xml.describe(domain.XMLDesc(0)) if domain.isActive() else None
-        if running is not None and running.disk_path(target) is not None:
-            domain.blockResize(target, size, self._host.lv.VIR_DOMAIN_BLOCK_RESIZE_BYTES)
+        runs = self._actual.domain is not None and self._actual.domain.live is not None
+        if runs and domain_xml.describe(self._domain().XMLDesc(0)).disk_path(target) is not None:
+            self._domain().blockResize(target, size, self._host.lv.VIR_DOMAIN_BLOCK_RESIZE_BYTES)
         else:
             self._host.stores.volume_at(path).resize(size, 0)
 
@@ -331,7 +370,9 @@ class _Work:
         return self.conn.lookupByName(self._wish.name)
 
     def _config(self) -> str:
-        return str(self._domain().XMLDesc(self._host.config_flags()))
+        """The VM's definition, wherever it is kept."""
+        handed = self._host.definition(self._wish.name) if self._wish.ha else None
+        return handed or str(self._domain().XMLDesc(self._host.config_flags()))
 
     def _extra(self, disk: str) -> str:
         return extra_volume(self._wish.name, disk, self._host.pool_type)
@@ -368,10 +409,25 @@ class _Work:
     def _define(self) -> None:
         store = self._host.store
         root, first = store.disk(self._root()), store.disk(seed_volume(self._wish.name))
-        self.conn.defineXML(domain_xml.domain_xml(self._wish, self._arch, root, first, self._places()))
+        self._put(domain_xml.domain_xml(self._wish, self._arch, root, first, self._places()))
 
     def _redefine(self) -> None:
-        self.conn.defineXML(domain_xml.edited(self._config(), self._wish, self._places()))
+        self._put(domain_xml.edited(self._config(), self._wish, self._places()))
+
+    def _hand_over(self) -> None:
+        self._put(self._config())
+
+    def _put(self, xml: str) -> None:
+        """Define the VM. What a cluster runs is in a file: libvirt fills in the hardware's addresses, and forgets it.
+
+        A VM that runs goes on in either case.
+        """
+        defined = self.conn.defineXML(xml)
+        if not self._wish.ha:
+            return
+        whole = defined.XMLDesc(self._host.config_flags())
+        defined.undefine()
+        write_privately(self._host.definition_file(self._wish.name), whole)
 
     def _set_vcpus(self) -> None:
         wanted, domain = self._wish.vcpus, self._domain()

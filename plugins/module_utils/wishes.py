@@ -60,6 +60,7 @@ class Defaults:
     # The volume of each image that VMs call by its name, and the merged user data of each VM that has any.
     images: Mapping[str, str] | None = None
     user_data: Mapping[str, Any] | None = None
+    ha_directory: str | None = None
 
 
 class _Entry:
@@ -211,6 +212,7 @@ def _read(name: str, reader: _Entry, defaults: Defaults) -> Wish | None:
         watchdog="watchdog" in health,
         shape=shape,
         allow_restart=name in defaults.allow_restart,
+        ha=reader.flag("ha", False) and defaults.ha_directory is not None,
     )
 
 

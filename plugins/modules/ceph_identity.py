@@ -56,7 +56,6 @@ secret_uuid:
 """
 
 import json
-import os
 import secrets
 import time
 import uuid
@@ -64,6 +63,7 @@ from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.croft.infra.plugins.module_utils import ceph
+from ansible_collections.croft.infra.plugins.module_utils.private_file import write_privately
 
 
 def make() -> dict[str, str]:
@@ -74,18 +74,6 @@ def make() -> dict[str, str]:
         "mon_key": ceph.cephx_key(secrets.token_bytes(16), now),
         "admin_key": ceph.cephx_key(secrets.token_bytes(16), now),
     }
-
-
-def write(path: Path, identity: dict[str, str]) -> None:
-    """Write it so that nobody else could read it at any time, and that no half of it is ever there."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    half = path.with_suffix(".new")
-    half.unlink(missing_ok=True)
-    with os.fdopen(os.open(half, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as opened:
-        json.dump(identity, opened, indent=2)
-        opened.flush()
-        os.fsync(opened.fileno())
-    half.rename(path)
 
 
 def main() -> None:
@@ -101,7 +89,7 @@ def main() -> None:
     if changed:
         identity = make()
         if not module.check_mode:
-            write(path, identity)
+            write_privately(path, json.dumps(identity, indent=2))
     else:
         try:
             read = json.loads(path.read_text())

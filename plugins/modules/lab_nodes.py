@@ -81,6 +81,17 @@ options:
             description: Its size in GiB; the file behind it is sparse.
             type: int
             required: true
+      bmc:
+        description:
+          - A simulated baseboard management controller (OpenIPMI's C(ipmi_sim)), which cuts the node's power and
+            starts it when it is told to over IPMI. Its user is C(admin), the password is made once for each lab and
+            kept in C(bmc/password) below O(state_dir). Role lab puts the program that it calls there, too.
+        type: dict
+        suboptions:
+          address:
+            description: The IPv4 address on the bridge at which it answers.
+            type: str
+            required: true
 attributes:
   check_mode:
     description: Tells what would be done and does nothing.
@@ -139,6 +150,7 @@ NODE = {
     "address": {"type": "str", "required": True},
     "state": {"type": "str", "choices": list(lab.STATES), "default": "present"},
     "disks": {"type": "list", "elements": "dict", "default": [], "options": DISK},
+    "bmc": {"type": "dict", "options": {"address": {"type": "str", "required": True}}},
 }
 ARGUMENTS = {
     "state_dir": {"type": "path", "default": "/var/lib/croft-lab"},

@@ -29,9 +29,10 @@ options:
       - The VMs of this host. Each entry has C(name), C(vcpus), C(memory_mib), and may have C(disk_gib) (as large
         as the image), C(autostart) (true), C(state) (C(running) or C(stopped)), C(image), C(network), C(address) with
         its prefix length (DHCP without it), C(gateway), C(nameservers), C(uuid) and C(mac) (both follow from the
-        name), C(user_data), and C(health), a list of C(agent) and C(watchdog), of which the latter gives it a virtual watchdog.
-      - The fields that decide where a VM is placed (C(workload), C(host), C(affinity), C(anti_affinity), C(ha)) are
-        taken and have no effect here.
+        name), C(user_data), and C(health), a list of C(agent) and C(watchdog), of which the latter gives it a virtual
+        watchdog.
+      - The fields that decide where a VM is placed (C(workload), C(host), C(affinity), C(anti_affinity)) are taken and
+        have no effect here; C(ha) has one with O(ha_directory).
     type: list
     elements: raw
     required: true
@@ -112,6 +113,12 @@ options:
     description: Whether RV(virtual_machines) also holds every wished field against the real one; for C(verify.yml).
     type: bool
     default: false
+  ha_directory:
+    description:
+      - Where a cluster's VMs have their definitions. A VM with C(ha) is defined in a file there and not in libvirt, and
+        is neither started nor stopped nor set to start with the host, which the cluster does. One that runs goes on.
+      - Without it C(ha) has no effect.
+    type: path
   uri:
     description: The libvirt connection.
     type: str
@@ -151,6 +158,10 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+definitions:
+  description: The definition of each VM that a cluster runs, as XML. Every host of the cluster needs it.
+  returned: with O(ha_directory)
+  type: dict
 virtual_machines:
   description: One entry for each VM, in the order of the inventory.
   returned: always
@@ -216,6 +227,7 @@ ARGUMENTS = {
     "stop_timeout": {"type": "int", "default": 120},
     "allow_restart": {"type": "list", "elements": "str", "default": []},
     "compare": {"type": "bool", "default": False},
+    "ha_directory": {"type": "path"},
     "uri": {"type": "str", "default": DEFAULT_URI},
 }
 
@@ -273,6 +285,9 @@ def run(module: AnsibleModule, wishes: list[domain.Wish], vm_host: VmHost | None
             )
         for text in vm_host.notes:
             module.warn(text)
+    if module.params["ha_directory"] and vm_host is not None:
+        handed = {wish.name: vm_host.definition(wish.name) for wish in wishes if wish.ha}
+        result["definitions"] = {name: text for name, text in handed.items() if text is not None}
     module.exit_json(**result)
 
 
@@ -286,7 +301,7 @@ def main() -> None:
     try:
         uri = module.params["uri"]
         with opened(uri, *host_stores(module.params["pool"], module.params["nfs_pools"], uri)) as stores:
-            run(module, wishes, VmHost(stores), None)
+            run(module, wishes, VmHost(stores, ha_directory=module.params["ha_directory"]), None)
     except LibvirtMissingError as error:
         if not module.check_mode:
             module.fail_json(msg=f"{error}; nothing was changed")

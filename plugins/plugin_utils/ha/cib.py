@@ -92,6 +92,8 @@ def _properties(parent: Element, cluster: Cluster) -> None:
             **({"priority-fencing-delay": _seconds(delay)} if delay else {}),
             # One failed start is no verdict: storage may be busy with the failure that led to it.
             "start-failure-is-fatal": "false",
+            # A VM that is taken out of the cluster runs on.
+            "stop-orphan-resources": "false",
             "stonith-enabled": "true" if cluster.devices else "false",
             "stonith-timeout": _seconds(settings.fencing_timeout),
         },
@@ -152,6 +154,8 @@ def _vm(parent: Element, vm: HaVm, settings: Settings) -> None:
             "autoset_utilization_hv_memory": "false",
             "config": f"{settings.config_dir}/{vm.name}.xml",
             "hypervisor": "qemu:///system",
+            # As croft's own migrations: libvirt to libvirt, and the memory encrypted, too.
+            "migrate_options": "--p2p --tls",
             "migration_transport": "tls",
         },
     )

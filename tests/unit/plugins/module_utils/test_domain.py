@@ -40,6 +40,8 @@ OFF = replace(WISH, state="stopped")
 FIELDS = WISH.fields()
 STOPPED = Domain(WISH.uuid, True, "stopped", True, FIELDS, disk_path="/p/web1.qcow2", disk_bytes=10 * GIB)
 RUNNING = replace(STOPPED, state="running", live=FIELDS)
+IN_CLUSTER = replace(WISH, ha=True)
+HANDED = replace(RUNNING, autostart=False, persistent=False, handed_over=True)
 HOST = Host(
     pool_type="dir",
     images={"base.qcow2": Image("/p/base.qcow2", "qcow2", 2 * GIB)},
@@ -83,6 +85,19 @@ ACTIONS = [
     ("its seed was detached", replace(WISH, first_boot=OTHER_BOOT), Actual(replace(RUNNING, seed="detached")), []),
     ("its seed is gone", WISH, Actual(replace(RUNNING, seed="missing")), ["write_seed"]),
     ("transient after a migration", WISH, Actual(replace(RUNNING, persistent=False)), ["redefine"]),
+    ("a new VM of a cluster", IN_CLUSTER, Actual(), NEW[:3]),
+    ("run by a cluster", IN_CLUSTER, Actual(HANDED), []),
+    ("stopped by a cluster", IN_CLUSTER, Actual(replace(HANDED, state="stopped", live=None)), []),
+    ("run by a cluster, wanted off", replace(IN_CLUSTER, state="stopped"), Actual(HANDED), []),
+    ("more vCPUs in a cluster", replace(IN_CLUSTER, vcpus=4), Actual(HANDED), ["redefine"]),
+    ("into a cluster", IN_CLUSTER, Actual(RUNNING), ["hand_over"]),
+    ("into a cluster, changed", replace(IN_CLUSTER, vcpus=4), Actual(RUNNING), ["redefine", "hand_over"]),
+    (
+        "out of a cluster",
+        WISH,
+        Actual(replace(RUNNING, persistent=False, autostart=False)),
+        ["redefine", "set_autostart"],
+    ),
     ("paused", WISH, Actual(replace(RUNNING, state="paused")), []),
     ("paused, wanted off", OFF, Actual(replace(RUNNING, state="paused")), []),
     (
@@ -131,7 +146,10 @@ def test_state_after(state: str, expected: str) -> None:
 def test_remarks() -> None:
     assert remarks(WISH, Actual(RUNNING)) == []
     (text,) = remarks(replace(WISH, vcpus=4), Actual(RUNNING))
-    assert text == "web1: stop and start it, or name it in virtual_machines_allow_restart, to bring these into force: vcpus (has 2)"
+    assert (
+        text
+        == "web1: stop and start it, or name it in virtual_machines_allow_restart, to bring these into force: vcpus (has 2)"
+    )
     (text,) = remarks(WISH, Actual(replace(RUNNING, state="paused")))
     assert text.startswith("web1: is paused, wanted running; it is left so")
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import ipaddress
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -171,3 +172,65 @@ def test_the_way_out_covers_the_labs_network_only() -> None:
     rules = lab.nft_rules(NETWORK)
     assert "table inet br_croft" in rules
     assert "ip saddr 10.99.0.0/24 ip daddr != 10.99.0.0/24 masquerade" in rules
+
+
+@pytest.mark.parametrize(
+    ("wished", "state", "there", "expected"),
+    [
+        ("10.99.0.21", "present", found(bmc="10.99.0.21"), []),
+        ("10.99.0.21", "present", found(), ["start bmc kvm1"]),
+        ("10.99.0.22", "present", found(bmc="10.99.0.21"), ["stop bmc kvm1", "start bmc kvm1"]),
+        (None, "present", found(bmc="10.99.0.21"), ["stop bmc kvm1"]),
+        # It is what could switch the node on again.
+        ("10.99.0.21", "powered_off", found(bmc="10.99.0.21", **OFF), []),
+        ("10.99.0.21", "isolated", found(bmc="10.99.0.21", connected=False), []),
+        (
+            "10.99.0.21",
+            "absent",
+            found(bmc="10.99.0.21"),
+            ["stop bmc kvm1", "cut power kvm1", "release kvm1", "remove kvm1"],
+        ),
+    ],
+)
+def test_a_nodes_bmc_comes_and_goes_with_it(
+    wished: str | None, state: str, there: lab.Found, expected: list[str]
+) -> None:
+    # Beside another node, so that the network stays.
+    nodes = [replace(node(state), bmc=wished), node(name="kvm2", address="10.99.0.12")]
+    machine = lab.Machine({"kvm1": there, "kvm2": found("kvm2")}, **UP)
+    assert [str(step) for step in lab.steps(nodes, machine, IMAGE)] == expected
+
+
+def test_a_bmc_that_was_left_by_a_lab_that_crashed_goes() -> None:
+    machine = lab.Machine({"stray": lab.Found("stray", bmc="unknown")}, **UP)
+    assert "stop bmc stray" in [str(step) for step in lab.steps([node("absent")], machine, IMAGE)]
+
+
+@pytest.mark.parametrize(
+    ("address", "says"),
+    [
+        ("10.98.0.21", "the BMC's address 10.98.0.21 is not one of"),
+        ("10.99.0.11", "is taken by kvm1"),
+        ("x", "not one of"),
+    ],
+)
+def test_a_bad_address_of_a_bmc_is_told(address: str, says: str) -> None:
+    entry = {"name": "kvm1", "address": "10.99.0.11", "bmc": {"address": address}}
+    _nodes, problems = lab.parse_nodes([entry], NETWORK)
+    assert len(problems) == 1
+    assert says in problems[0]
+
+
+def test_a_bmc_is_known_by_its_command_line() -> None:
+    assert lab.bmc_of(lab.bmc_command("kvm1", "/lab/bmc"), "/lab/bmc") == "kvm1"
+    assert lab.bmc_of(lab.bmc_command("kvm1", "/other/bmc"), "/lab/bmc") is None
+    for argv in ([], ["ipmi_sim"], ["ipmi_sim", "-c"], ["cat", "-c", "/lab/bmc/kvm1.conf"]):
+        assert lab.bmc_of(argv, "/lab/bmc") is None
+
+
+def test_a_bmc_lets_in_who_has_the_password_and_switches_by_the_program() -> None:
+    files = lab.bmc_files("kvm1", "10.99.0.21", "secret", "/lab/bmc/power")
+    assert set(files) == {"kvm1.conf", "kvm1.emu"}
+    assert "addr 10.99.0.21 623" in files["kvm1.conf"]
+    assert 'chassis_control "/lab/bmc/power kvm1"' in files["kvm1.conf"]
+    assert '"admin" "secret"' in files["kvm1.conf"]

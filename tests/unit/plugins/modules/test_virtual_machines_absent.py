@@ -66,6 +66,13 @@ def test_its_disks_go_along(conn: Any, leave: Any) -> None:
     assert there(conn) == (["app1"], APP1)
 
 
+def test_one_that_a_cluster_ran_leaves_as_whole(conn: Any, leave: Any) -> None:
+    conn.lookupByName("web1").undefine()
+    assert not conn.lookupByName("web1").isPersistent()
+    assert words(leave({"name": "web1", "disks": True})) == ["stop", "delete_disk", "delete_disk", "undefine"]
+    assert there(conn) == (["app1"], APP1)
+
+
 def test_disks_of_another_are_not_taken_for_its_own(conn: Any, leave: Any) -> None:
     leave("web1")
     other = {"name": "web1", "disks": True, "uuid": "00000000-0000-0000-0000-000000000001"}

@@ -1,0 +1,40 @@
+# Copyright: the croft contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A host without power, and hosts that do not hear each other: each VM runs once, and no write is lost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from on_lab import HOSTS, guest
+
+Play = Callable[..., Any]
+Cluster = Any
+
+
+def bring(play: Play, all_nodes: list[dict[str, Any]], name: str, state: str) -> None:
+    """Have one node in another state, and the others as they are."""
+    nodes = [{**one, "state": state} if one["name"] == name else one for one in all_nodes]
+    run = play("playbooks/lab.yml", lab_nodes=nodes)
+    assert run.rc == 0, run.output
+
+
+def test_the_vms_of_a_host_without_power_restart_elsewhere(
+    play: Play, play_here: Play, all_nodes: list[dict[str, Any]], cluster: Cluster, whole_again: None
+) -> None:
+    victim = cluster.where()["app1"]
+    lost = {name for name, host in cluster.where().items() if host == victim}
+    guest("app1", "echo kept > /root/kept; sync")
+    cluster.asked = next(host for host in HOSTS if host != victim)
+    bring(play, all_nodes, victim, "powered_off")
+    cluster.wait(lambda: all(cluster.where().get(name, victim) != victim for name in lost))
+    # The cluster's fencing has switched the host on again by itself.
+    cluster.wait(lambda: cluster.online() == set(HOSTS))
+    cluster.wait(cluster.whole)
+    assert guest("app1", "cat /root/kept").strip() == "kept"
+    history = cluster.call(f"stonith_admin --history {victim}")
+    assert "was able to" in history
+    run = play_here("site.yml")
+    assert run.rc == 0, run.output
+    assert not run.changed
