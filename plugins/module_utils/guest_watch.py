@@ -165,7 +165,10 @@ def unreadable(address: str) -> str | None:
         # Not waited for: whoever waits for a disk that is away cannot be ended.
         process.kill()
         return f"no answer within {_STORAGE_SECONDS} s"
-    return None if process.returncode == 0 and not said.strip() else (said.strip().splitlines() or ["it failed"])[-1]
+    # Who may not read it was answered all the same.
+    if (process.returncode == 0 and not said.strip()) or "Permission denied" in said:
+        return None
+    return (said.strip().splitlines() or ["qemu-io failed"])[-1]
 
 
 def obstacle(domain: Any) -> str | None:
@@ -219,6 +222,7 @@ class Watch:
                 say(6, f"{domain.name()}: {words(error)}")
         here = {domain.UUIDString() for domain, _stats in found}
         self.decisions = {uuid: decision for uuid, decision in self.decisions.items() if uuid in here}
+        self._on_crash = {key: reaction for key, reaction in self._on_crash.items() if key[0] in here}
         horizon = self.clock() - self.policy.reset_window
         self.memories = {u: memory for u, memory in self.memories.items() if u in here or memory.at > horizon}
 

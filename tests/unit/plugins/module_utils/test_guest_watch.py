@@ -250,6 +250,8 @@ def test_storage_that_does_not_answer_is_found_out(tmp_path: Path, monkeypatch: 
     assert guest_watch.unreadable("/x") is None
     tool.write_text("#!/bin/sh\necho 'cannot open /x'\nexit 1\n")
     assert guest_watch.unreadable("/x") == "cannot open /x"
+    tool.write_text("#!/bin/sh\necho 'cannot open /x: Permission denied'\nexit 1\n")
+    assert guest_watch.unreadable("/x") is None
     tool.write_text("#!/bin/sh\nexec sleep 30\n")
     monkeypatch.setattr(guest_watch, "_STORAGE_SECONDS", 0.2)
     assert guest_watch.unreadable("/x") == "no answer within 0.2 s"
