@@ -269,7 +269,7 @@ class Watch:
     def _tell(self, uuid: str, name: str, decision: Decision) -> None:
         last = self.decisions.get(uuid)
         self.decisions[uuid] = decision
-        if last is not None and last.verdict == decision.verdict != RESET:
+        if last is not None and last.verdict == decision.verdict != RESET and not decision.news:
             return
         if last is None and decision.verdict == HEALTHY:
             return

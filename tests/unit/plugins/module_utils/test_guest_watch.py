@@ -136,7 +136,9 @@ def test_a_guest_that_hangs_is_reset_and_others_are_not(
     assert said[1].startswith("<4>web1: reset, since its agent has not answered for 120 s")
 
 
-def test_what_forbids_a_reset_is_looked_for_only_before_one(watch: Watch, looks: Callable[..., None]) -> None:
+def test_what_forbids_a_reset_is_looked_for_only_before_one(
+    watch: Watch, looks: Callable[..., None], capsys: pytest.CaptureFixture[str]
+) -> None:
     web1, asked = Guest(), []
     watch.forbids = lambda guest: asked.append(guest.name()) or "its storage is away"  # type: ignore[func-returns-value]
     looks(Host(web1), 3)
@@ -145,6 +147,7 @@ def test_what_forbids_a_reset_is_looked_for_only_before_one(watch: Watch, looks:
     assert not asked
     looks(Host(web1), 6)
     assert (asked, web1.done) == (["web1"], [])
+    assert capsys.readouterr().out.splitlines()[-1].endswith("not reset, since its storage is away")
 
 
 def test_a_guest_that_libvirt_cannot_ask_is_not_judged(watch: Watch, looks: Callable[..., None]) -> None:
