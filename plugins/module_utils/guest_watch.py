@@ -260,8 +260,8 @@ class Watch:
                 domain.resume()
             after = was_reset(after, seen.at)
         elif decision.verdict == GIVE_UP and seen.state == "crashed":
-            # A cluster takes the state "crashed" for an error, and would stop and start it. A reset makes "paused" of it,
-            # and libvirt has nothing else that does.
+            # A cluster takes the state "crashed" for an error, and would stop and start it. A reset makes "paused" of
+            # it, and libvirt has nothing else that does.
             domain.reset(0)
         self._tell(uuid, name, decision)
         self.memories[uuid], self.names[uuid] = after, name
