@@ -238,5 +238,7 @@ def test_a_start_anew_keeps_count_of_the_resets() -> None:
 def test_what_is_remembered_comes_back_as_it_was() -> None:
     memory, _decisions = watch(BOTH, [WELL, HUNG | {"fired": True, "sends": 5}])
     assert remembered(json.loads(json.dumps(memory.as_dict()))) == memory
+    older = {name: value for name, value in memory.as_dict().items() if name != "hindered"}
+    assert remembered(older) == memory
     with pytest.raises(KeyError):
         remembered({})
