@@ -108,7 +108,7 @@ class Decision:
 
 
 def remembered(data: Mapping[str, Any]) -> Memory:
-    """The memory that ``as_dict`` wrote, perhaps an older one's. Raises TypeError, KeyError or ValueError for others."""
+    """The memory that ``as_dict`` wrote, perhaps an older one's. Raises TypeError, KeyError or ValueError else."""
     known = {field.name: data[field.name] for field in fields(Memory) if field.name in data}
     known["sent"] = tuple((float(at), int(count)) for at, count in known["sent"])
     known["resets"] = tuple(float(at) for at in known["resets"])
