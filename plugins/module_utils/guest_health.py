@@ -72,7 +72,8 @@ class Memory:
     ``since``: when it was booted, as far as is known. ``armed``: its agent has answered since then. ``answered_at``:
     when it last did, or when watching began anew. ``spoke_at``: when it last did. ``moved_at``: when its disks or
     network last did something, by ``moved``. ``sent``: (time, bytes) of the last ``Policy.quiet`` seconds. ``share``:
-    its CPU time per second. ``crashed``: its kernel panicked, though by now it may be paused.
+    its CPU time per second. ``crashed``: its kernel panicked, though by now it may be paused. ``hindered``: what
+    forbade to reset it a while ago.
     """
 
     run: int
@@ -91,6 +92,7 @@ class Memory:
     resets: tuple[float, ...] = ()
     gave_up: str | None = None
     crashed: bool = False
+    hindered: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -98,15 +100,16 @@ class Memory:
 
 @dataclass(frozen=True)
 class Decision:
-    """The verdict (healthy, suspect, reset or give_up), and why."""
+    """The verdict (healthy, suspect, reset or give_up), and why. ``news``: told, though the verdict is as before."""
 
     verdict: str
     reason: str
+    news: bool = False
 
 
 def remembered(data: Mapping[str, Any]) -> Memory:
-    """The memory that ``as_dict`` wrote. Raises TypeError, KeyError or ValueError when it is none."""
-    known = {field.name: data[field.name] for field in fields(Memory)}
+    """The memory that ``as_dict`` wrote, perhaps an older one's. Raises TypeError, KeyError or ValueError else."""
+    known = {field.name: data[field.name] for field in fields(Memory) if field.name in data}
     known["sent"] = tuple((float(at), int(count)) for at, count in known["sent"])
     known["resets"] = tuple(float(at) for at in known["resets"])
     return Memory(**known)
@@ -128,7 +131,7 @@ def observe(memory: Memory | None, seen: Seen, policy: Policy) -> Memory:
     if seen.fired and not seen.booted and not seen.panics:
         memory = replace(memory, fired_at=seen.at)
     if seen.agent == "answers":
-        memory = replace(memory, armed=True, answered_at=seen.at, spoke_at=seen.at)
+        memory = replace(memory, armed=True, answered_at=seen.at, spoke_at=seen.at, hindered=None)
     elif seen.agent == "closed":
         # Whoever closed it was alive; there is no answer to wait for.
         memory = replace(memory, answered_at=seen.at)
@@ -170,7 +173,7 @@ def was_reset(memory: Memory, at: float) -> Memory:
     """The memory after the guest was reset."""
     return replace(
         memory, since=at, answered_at=at, moved_at=at, moved="boot", armed=False, fired_at=None, sent=(),
-        crashed=False, resets=(*memory.resets, at),
+        crashed=False, hindered=None, resets=(*memory.resets, at),
     )  # fmt: skip
 
 
@@ -202,9 +205,13 @@ def decide(
     if memory.crashed:
         return _act(memory, "its kernel panicked", policy)
     signs = "" if _booting(memory, seen, policy) or seen.state != "running" else _signs(memory, seen, asked, policy)
-    if not signs:
-        return memory, _without_signs(memory, seen, asked, policy)
-    return _with_signs(memory, seen, asked, policy, signs=signs, obstacle=obstacle)
+    if signs:
+        memory, decision = _with_signs(memory, seen, asked, policy, signs=signs, obstacle=obstacle)
+    else:
+        decision = _without_signs(memory, seen, asked, policy)
+    if decision.verdict == SUSPECT and memory.hindered is not None and obstacle is None:
+        decision = replace(decision, reason=f"{decision.reason}; was not reset, since {memory.hindered}")
+    return memory, decision
 
 
 def _booting(memory: Memory, seen: Seen, policy: Policy) -> bool:
@@ -218,7 +225,9 @@ def _with_signs(  # noqa: PLR0913
     since = seen.at - max(memory.moved_at, memory.spoke_at)
     if since >= policy.quiet:
         if obstacle is not None:
-            return held(memory, seen.at), Decision(SUSPECT, f"{signs}; not reset, since {obstacle}")
+            news = obstacle != memory.hindered
+            memory = replace(held(memory, seen.at), hindered=obstacle)
+            return memory, Decision(SUSPECT, f"{signs}; not reset, since {obstacle}", news)
         still = f"no disk or network I/O for {since:.0f} s, CPU {100 * memory.share:.0f} %"
         return _act(memory, f"{signs}, {still}", policy)
     if "agent" not in asked and memory.fired_at is not None and memory.moved_at > memory.fired_at + policy.quiet:

@@ -165,7 +165,10 @@ def unreadable(address: str) -> str | None:
         # Not waited for: whoever waits for a disk that is away cannot be ended.
         process.kill()
         return f"no answer within {_STORAGE_SECONDS} s"
-    return None if process.returncode == 0 and not said.strip() else (said.strip().splitlines() or ["it failed"])[-1]
+    # Who may not read it was answered all the same.
+    if (process.returncode == 0 and not said.strip()) or "Permission denied" in said:
+        return None
+    return (said.strip().splitlines() or ["qemu-io failed"])[-1]
 
 
 def obstacle(domain: Any) -> str | None:
@@ -219,6 +222,7 @@ class Watch:
                 say(6, f"{domain.name()}: {words(error)}")
         here = {domain.UUIDString() for domain, _stats in found}
         self.decisions = {uuid: decision for uuid, decision in self.decisions.items() if uuid in here}
+        self._on_crash = {key: reaction for key, reaction in self._on_crash.items() if key[0] in here}
         horizon = self.clock() - self.policy.reset_window
         self.memories = {u: memory for u, memory in self.memories.items() if u in here or memory.at > horizon}
 
@@ -256,8 +260,9 @@ class Watch:
                 domain.resume()
             after = was_reset(after, seen.at)
         elif decision.verdict == GIVE_UP and seen.state == "crashed":
-            # A cluster takes the state "crashed" for an error, and would stop and start it.
-            domain.suspend()
+            # A cluster takes the state "crashed" for an error, and would stop and start it. A reset makes "paused" of
+            # it, and libvirt has nothing else that does.
+            domain.reset(0)
         self._tell(uuid, name, decision)
         self.memories[uuid], self.names[uuid] = after, name
         self._react(domain, uuid, run, spent(after, self.policy))
@@ -265,7 +270,7 @@ class Watch:
     def _tell(self, uuid: str, name: str, decision: Decision) -> None:
         last = self.decisions.get(uuid)
         self.decisions[uuid] = decision
-        if last is not None and last.verdict == decision.verdict != RESET:
+        if last is not None and last.verdict == decision.verdict != RESET and not decision.news:
             return
         if last is None and decision.verdict == HEALTHY:
             return

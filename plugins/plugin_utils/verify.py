@@ -71,7 +71,7 @@ def _of_vm(wish: Mapping[str, Any], places: Sequence[tuple[str, Mapping[str, Any
     where = f"VM {name} on {host}"
     if vm.get("given_up"):
         again = f"croft-guest-health clear {name}"
-        return [f"{where}: hangs and is not reset any more: {vm['given_up']}; when its cause is mended: {again}"]
+        return [f"{where}: is not reset any more when it hangs: {vm['given_up']}; once that is mended: {again}"]
     if vm["io_error"]:
         return [f"{where}: is paused by an error of its storage; mend that, then: virsh resume {name}"]
     if vm["state"] != state:

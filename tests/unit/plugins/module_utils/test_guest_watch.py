@@ -58,10 +58,7 @@ class Guest:
 
     def reset(self, _flags: int) -> None:
         self.done.append("reset")
-
-    def suspend(self) -> None:
-        self.done.append("suspend")
-        self.state = 3
+        self.state = 3 if self.state == 6 else self.state
 
     def resume(self) -> None:
         self.done.append("resume")
@@ -136,7 +133,9 @@ def test_a_guest_that_hangs_is_reset_and_others_are_not(
     assert said[1].startswith("<4>web1: reset, since its agent has not answered for 120 s")
 
 
-def test_what_forbids_a_reset_is_looked_for_only_before_one(watch: Watch, looks: Callable[..., None]) -> None:
+def test_what_forbids_a_reset_is_looked_for_only_before_one(
+    watch: Watch, looks: Callable[..., None], capsys: pytest.CaptureFixture[str]
+) -> None:
     web1, asked = Guest(), []
     watch.forbids = lambda guest: asked.append(guest.name()) or "its storage is away"  # type: ignore[func-returns-value]
     looks(Host(web1), 3)
@@ -145,6 +144,7 @@ def test_what_forbids_a_reset_is_looked_for_only_before_one(watch: Watch, looks:
     assert not asked
     looks(Host(web1), 6)
     assert (asked, web1.done) == (["web1"], [])
+    assert capsys.readouterr().out.splitlines()[-1].endswith("not reset, since its storage is away")
 
 
 def test_a_guest_that_libvirt_cannot_ask_is_not_judged(watch: Watch, looks: Callable[..., None]) -> None:
@@ -169,10 +169,10 @@ def test_panics_are_counted_and_the_fourth_is_left_for_people(watch: Watch, look
     assert web1.on_crash == "preserve"
     web1.state = 6
     looks(host, 2, heard=Heard(panics=1))
-    assert (verdict(watch), web1.done) == (GIVE_UP, ["suspend"])
+    assert (verdict(watch), web1.done) == (GIVE_UP, ["reset"])
     watch.clear(["web1"])
     looks(host)
-    assert (web1.done, web1.on_crash) == (["suspend", "reset", "resume"], "restart")
+    assert (web1.done, web1.on_crash) == (["reset", "reset", "resume"], "restart")
 
 
 def test_a_panic_that_libvirt_deals_with_at_this_moment_is_left_to_it(watch: Watch, looks: Callable[..., None]) -> None:
@@ -250,6 +250,8 @@ def test_storage_that_does_not_answer_is_found_out(tmp_path: Path, monkeypatch: 
     assert guest_watch.unreadable("/x") is None
     tool.write_text("#!/bin/sh\necho 'cannot open /x'\nexit 1\n")
     assert guest_watch.unreadable("/x") == "cannot open /x"
+    tool.write_text("#!/bin/sh\necho 'cannot open /x: Permission denied'\nexit 1\n")
+    assert guest_watch.unreadable("/x") is None
     tool.write_text("#!/bin/sh\nexec sleep 30\n")
     monkeypatch.setattr(guest_watch, "_STORAGE_SECONDS", 0.2)
     assert guest_watch.unreadable("/x") == "no answer within 0.2 s"

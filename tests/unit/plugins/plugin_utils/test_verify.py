@@ -47,7 +47,7 @@ def host(*machines: dict[str, Any], storage: list[dict[str, Any]] | None = None)
             [{"name": "web1"}],
             {"kvm1": host(vm(state="crashed", agent="silent", given_up="its kernel panicked"))},
             [
-                "VM web1 on kvm1: hangs and is not reset any more: its kernel panicked; when its cause is mended: "
+                "VM web1 on kvm1: is not reset any more when it hangs: its kernel panicked; once that is mended: "
                 "croft-guest-health clear web1"
             ],
         ),
