@@ -110,7 +110,7 @@ def place_problems(stores: Stores, entry: dict[str, Any]) -> list[str]:
         lines.append(
             f"{name}: has {domain.snapshotNum(0)} snapshots inside of the disk that would be replaced; remove them"
         )
-    if place.seed != "ready":
+    if place.seed not in ("building", "ready"):
         lines.append(f"{name}: its disk in the pool is not marked as its own; restore under another name")
     return lines
 
@@ -121,13 +121,22 @@ def restore(stores: Stores, entry: dict[str, Any], place: Path, scratch: str) ->
         command = ["qemu-img", "info", "--output=json", str(file)]
         about = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
         size = int(about["virtual-size"])
+        free = int(stores.main.pool.info()[3])
+        if free < file.stat().st_size:
+            raise vm_backups.BackupError(
+                f"the pool has {free >> 20} MiB left, the disk needs {file.stat().st_size >> 20} MiB; free some"
+            )
         domain = lookup(stores.conn, entry["as"])
         if domain is not None:
             # What libvirt knew of the old disk is not in the new one.
             for checkpoint in domain.listAllCheckpoints(0):
                 checkpoint.delete(bindings().VIR_DOMAIN_CHECKPOINT_DELETE_METADATA_ONLY)
         adoption.adopt(
-            stores.main, entry["as"], entry["uuid"], lambda root: stores.main.import_disk(root, size, str(file))
+            stores.main,
+            entry["as"],
+            entry["uuid"],
+            lambda root: stores.main.import_disk(root, size, str(file)),
+            replace=domain is not None,
         )
 
 

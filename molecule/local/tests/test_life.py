@@ -132,3 +132,29 @@ def test_a_vm_that_leaves_takes_its_disks_along_when_that_is_said(play: Play, wi
     assert actions(run, "croft.infra.virtual_machines_absent")["back1"] == ["delete_disk", "delete_disk"]
     assert "back1" not in node(host, f"ls {POOL}")
     assert not let_go(play, wished, {"name": "back1", "disks": True}).changed
+
+
+def test_a_clone_is_a_machine_of_its_own_and_may_get_another_name(play: Play, wished: list[dict[str, Any]]) -> None:
+    answers("web1", "echo copied > /root/clone; sync")
+    vm = new_vm("clone1", where()["web1"])
+    asked = {"clone": [{"name": "web1", "as": "clone1"}], "virtual_machines_ready_timeout": 600}
+    made = play("playbooks/clone.yml", virtual_machines=[*wished, vm], **asked)
+    assert made.rc == 0, made.output
+    (cloned,) = [one for run in made.results("croft.infra.vm_clone") for one in run["res"]["cloned"]]
+    assert cloned["agent"] is None
+    assert answers("clone1", "cat /root/clone; hostname").split() == ["copied", "clone1"]
+    assert answers("web1", "hostname").strip() == "web1"
+    host = HOSTS[where()["clone1"]]
+    asked_to = {"rename": [{"name": "clone1", "to": "clone2"}]}
+    assert "only a stopped VM is renamed" in fatal(play("playbooks/rename.yml", **asked_to))
+    assert play(VMS, virtual_machines=[*wished, vm | {"state": "stopped"}]).rc == 0
+    named = play("playbooks/rename.yml", **asked_to)
+    assert named.rc == 0, named.output
+    (fields,) = [one for run in named.results("croft.infra.vm_rename") for one in run["res"]["renamed"]]
+    assert node(host, f"ls {POOL} | grep clone").split() == ["clone2-seed.iso", "clone2.qcow2"]
+    assert not play("playbooks/rename.yml", **asked_to).changed
+    # With what it showed in the inventory it is the same machine, under its new name.
+    again = play(VMS, virtual_machines=[*wished, vm | fields | {"state": "stopped"}])
+    assert again.rc == 0, again.output
+    let_go(play, wished, {"disks": True, "name": "clone2", "uuid": fields["uuid"]})
+    assert "clone" not in node(host, f"ls {POOL}; virsh list --all --name")
