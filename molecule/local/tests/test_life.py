@@ -101,6 +101,19 @@ def test_a_backup_of_a_running_vm_boots_as_another_and_holds_its_data(play: Play
     assert "back1: there is such a VM already" in fatal(again)
 
 
+def test_a_snapshot_beside_backups_ends_their_chain_when_that_is_said(play: Play) -> None:
+    """web2 of the test before."""
+    assert "checkpoints of its incremental backups" in fatal(play("playbooks/snapshot.yml", snapshot=["web2"]))
+    made = play("playbooks/snapshot.yml", snapshot=["web2"], snapshot_drop_checkpoints=True)
+    assert made.rc == 0, made.output
+    foretold = play("playbooks/backup.yml", cmdline="--check", backup=["web2"])
+    (vm,) = [vm for one in foretold.results("croft.infra.vm_backup") for vm in one["res"]["virtual_machines"]]
+    assert (vm["level"], "snapshots" in vm["reason"]) == ("copy", True)
+    assert play("playbooks/snapshot.yml", snapshot=["web2"], snapshot_create=False, snapshot_keep_last=0).rc == 0
+    assert not on_host("web2", "virsh snapshot-list --name web2; virsh checkpoint-list --name web2").strip()
+    on_host("web2", "rm -r /var/backups/croft/web2")
+
+
 def test_what_people_did_by_hand_is_told_and_not_touched(play: Play, wished: list[dict[str, Any]]) -> None:
     """back1 of the test before is in no list; web2 gets another size and a disk."""
     vms = [vm for vm in wished if vm["name"] != "back1"]
@@ -108,7 +121,8 @@ def test_what_people_did_by_hand_is_told_and_not_touched(play: Play, wished: lis
     on_host("web2", f"{by_hand}; virsh attach-disk web2 /srv/hand.img vdq --driver qemu --subdriver raw --live")
     said = fatal(play("playbooks/verify.yml", virtual_machines=vms))
     on_host(
-        "web2", "virsh detach-disk web2 vdq --live; virsh setmaxmem web2 192M --config; virsh setmem web2 192M --config"
+        "web2",
+        "virsh detach-disk web2 vdq --live; virsh setmaxmem web2 192M --config; virsh setmem web2 192M --config; rm /srv/hand.img",
     )
     assert "VM back1: is on " in said
     assert "in no list" in said
