@@ -122,7 +122,8 @@ def test_what_people_did_by_hand_is_told_and_not_touched(play: Play, wished: lis
     said = fatal(play("playbooks/verify.yml", virtual_machines=vms))
     on_host(
         "web2",
-        "virsh detach-disk web2 vdq --live; virsh setmaxmem web2 192M --config; virsh setmem web2 192M --config; rm /srv/hand.img",
+        "virsh detach-disk web2 vdq --live; virsh setmaxmem web2 192M --config; virsh setmem web2 192M --config; "
+        "rm /srv/hand.img",
     )
     assert "VM back1: is on " in said
     assert "in no list" in said
