@@ -81,15 +81,13 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.croft.infra.plugins.module_utils import adoption, vm_backups
 from ansible_collections.croft.infra.plugins.module_utils import backups as pure
 from ansible_collections.croft.infra.plugins.module_utils.libvirt_connection import (
-    DEFAULT_URI,
     LibvirtFailedError,
-    LibvirtMissingError,
     bindings,
     words,
 )
-from ansible_collections.croft.infra.plugins.module_utils.open_stores import Stores, opened
-from ansible_collections.croft.infra.plugins.module_utils.store import NFS_POOLS, host_stores
+from ansible_collections.croft.infra.plugins.module_utils.open_stores import Stores
 from ansible_collections.croft.infra.plugins.module_utils.vm_copies import lookup
+from ansible_collections.croft.infra.plugins.module_utils.with_stores import POOL, REACH, with_stores
 
 
 def place_problems(stores: Stores, entry: dict[str, Any]) -> list[str]:
@@ -183,20 +181,14 @@ def main() -> None:
             },
             "directory": {"type": "path", "default": "/var/backups/croft"},
             "scratch": {"type": "path", "default": "/var/tmp"},
-            "pool": {"type": "str", "default": "default"},
-            "nfs_pools": NFS_POOLS,
-            "uri": {"type": "str", "default": DEFAULT_URI},
+            "pool": POOL,
+            **REACH,
         },
         supports_check_mode=True,
     )
-    uri = module.params["uri"]
     if not module.params["restore"]:
         module.exit_json(changed=False, restored=[])
-    try:
-        with opened(uri, *host_stores(module.params["pool"], module.params["nfs_pools"], uri)) as stores:
-            run(module, stores)
-    except (LibvirtMissingError, LibvirtFailedError) as error:
-        module.fail_json(msg=str(error))
+    with_stores(module, run)
 
 
 if __name__ == "__main__":
