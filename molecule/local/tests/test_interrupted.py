@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from on_lab import HOSTS, INVENTORY, fatal, node, where
+from on_lab import HOSTS, INVENTORY, fatal, node, slow, where
 
 ROOT = Path(__file__).resolve().parents[3]
 Play = Callable[..., Any]
@@ -61,6 +61,7 @@ def make(play: Play, wished: list[dict[str, Any]], **variables: Any) -> Any:
     return play(VMS, virtual_machines=[*wished, *NEW], **variables)
 
 
+@slow
 @pytest.mark.usefixtures("without_new")
 def test_a_full_pool_leaves_nothing_half_made_and_the_next_run_completes(
     play: Play, wished: list[dict[str, Any]]
