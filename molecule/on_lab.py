@@ -4,13 +4,18 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
+
+# What takes minutes more and is not run with every change.
+slow = pytest.mark.skipif("CROFT_TEST_SLOW" not in os.environ, reason="takes minutes; CROFT_TEST_SLOW=yes runs it")
 
 STATE = Path("/var/lib/croft-lab")
 SSH = ["ssh", "-i", str(STATE / "ssh/id_ed25519"), "-oBatchMode=yes", "-oConnectTimeout=20", "-oLogLevel=ERROR"]

@@ -54,8 +54,12 @@ def problem(name: str, place: Place) -> str | None:
     return None
 
 
-def adopt(store: OpenStore, name: str, uuid: str, make: Callable[[str], None]) -> None:
-    """Let ``make`` make the volume of this name. What failed leaves nothing behind."""
+def adopt(store: OpenStore, name: str, uuid: str, make: Callable[[str], None], *, replace: bool = False) -> None:
+    """Let ``make`` make the volume of this name. What failed leaves nothing behind.
+
+    ``replace``: it takes the place of the disk of a VM that is there; its seed stays, and says after a failure that the
+    disk is not whole.
+    """
     first, root = seed_volume(name), root_volume(name, store.type)
     volumes = frozenset(store.pool.listVolumes())
     if first not in volumes:
@@ -69,7 +73,7 @@ def adopt(store: OpenStore, name: str, uuid: str, make: Callable[[str], None]) -
         make(root)
     except BaseException:
         # The disk first: its seed says whose it is.
-        for volume in (root, first):
+        for volume in (root,) if replace else (root, first):
             try:
                 store.pool.storageVolLookupByName(volume).delete(0)
             except bindings().libvirtError:

@@ -308,6 +308,9 @@ class _Work:
             try:
                 self.pool.storageVolLookupByName(name).delete(0)
             except self._host.lv.libvirtError as error:
+                if error.get_error_code() == self._host.lv.VIR_ERR_NO_STORAGE_VOL:
+                    # libvirt removes itself what it had no space for.
+                    continue
                 left += f"; the volume {name} made in this run could not be removed: {words(error)}"
         self._done = [step for step in self._done if step.action not in ("write_seed", "create_disk", "recreate_disk")]
         return left

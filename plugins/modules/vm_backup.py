@@ -80,18 +80,14 @@ import shutil
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.croft.infra.plugins.module_utils import backups as pure
-from ansible_collections.croft.infra.plugins.module_utils.libvirt_connection import (
-    DEFAULT_URI,
-    LibvirtFailedError,
-    LibvirtMissingError,
-)
-from ansible_collections.croft.infra.plugins.module_utils.open_stores import opened
-from ansible_collections.croft.infra.plugins.module_utils.store import NFS_POOLS, Store, host_stores
+from ansible_collections.croft.infra.plugins.module_utils.open_stores import Stores
 from ansible_collections.croft.infra.plugins.module_utils.vm_backups import TOOLS, BackupError, Backups
+from ansible_collections.croft.infra.plugins.module_utils.with_stores import REACH, with_stores
 
 
-def run(module: AnsibleModule, backups: Backups) -> None:
+def run(module: AnsibleModule, stores: Stores) -> None:
     """Look, refuse, and (not in check mode) back up."""
+    backups = Backups(stores, module.params["directory"])
     given = module.params
     names = list(dict.fromkeys(given["virtual_machines"]))
     seen = {name: backups.look(name) for name in names}
@@ -135,18 +131,11 @@ def main() -> None:
             "full_after": {"type": "int", "default": 6},
             "keep_sets": {"type": "int", "default": 4},
             "verify": {"type": "bool", "default": True},
-            "nfs_pools": NFS_POOLS,
-            "uri": {"type": "str", "default": DEFAULT_URI},
+            **REACH,
         },
         supports_check_mode=True,
     )
-    uri = module.params["uri"]
-    _main, remote = host_stores("", module.params["nfs_pools"], uri)
-    try:
-        with opened(uri, Store("", uri), remote) as stores:
-            run(module, Backups(stores, module.params["directory"]))
-    except (LibvirtMissingError, LibvirtFailedError) as error:
-        module.fail_json(msg=str(error))
+    with_stores(module, run)
 
 
 if __name__ == "__main__":

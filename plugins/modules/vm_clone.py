@@ -70,14 +70,12 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.croft.infra.plugins.module_utils import adoption, domain_xml, vm_copies
 from ansible_collections.croft.infra.plugins.module_utils.libvirt_connection import (
-    DEFAULT_URI,
     LibvirtFailedError,
-    LibvirtMissingError,
     bindings,
     words,
 )
-from ansible_collections.croft.infra.plugins.module_utils.open_stores import Stores, opened
-from ansible_collections.croft.infra.plugins.module_utils.store import NFS_POOLS, host_stores
+from ansible_collections.croft.infra.plugins.module_utils.open_stores import Stores
+from ansible_collections.croft.infra.plugins.module_utils.with_stores import POOL, REACH, with_stores
 
 
 def find_problems(stores: Stores, entries: list[dict[str, str]]) -> list[str]:
@@ -147,21 +145,15 @@ def main() -> None:
                 "required": True,
                 "options": {key: {"type": "str", "required": True} for key in ("name", "as", "uuid")},
             },
-            "pool": {"type": "str", "default": "default"},
-            "nfs_pools": NFS_POOLS,
+            "pool": POOL,
+            **REACH,
             "timeout": {"type": "int", "default": 3600},
-            "uri": {"type": "str", "default": DEFAULT_URI},
         },
         supports_check_mode=True,
     )
-    uri = module.params["uri"]
     if not module.params["clone"]:
         module.exit_json(changed=False, cloned=[])
-    try:
-        with opened(uri, *host_stores(module.params["pool"], module.params["nfs_pools"], uri)) as stores:
-            run(module, stores)
-    except (LibvirtMissingError, LibvirtFailedError) as error:
-        module.fail_json(msg=str(error))
+    with_stores(module, run)
 
 
 if __name__ == "__main__":

@@ -66,14 +66,12 @@ renamed:
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.croft.infra.plugins.module_utils import renaming
 from ansible_collections.croft.infra.plugins.module_utils.libvirt_connection import (
-    DEFAULT_URI,
     LibvirtFailedError,
-    LibvirtMissingError,
     bindings,
     words,
 )
-from ansible_collections.croft.infra.plugins.module_utils.open_stores import Stores, opened
-from ansible_collections.croft.infra.plugins.module_utils.store import NFS_POOLS, host_stores
+from ansible_collections.croft.infra.plugins.module_utils.open_stores import Stores
+from ansible_collections.croft.infra.plugins.module_utils.with_stores import POOL, REACH, with_stores
 
 
 def run(module: AnsibleModule, stores: Stores) -> None:
@@ -108,20 +106,14 @@ def main() -> None:
                 "options": {key: {"type": "str", "required": True} for key in ("name", "to")},
             },
             "taken": {"type": "list", "elements": "str", "default": []},
-            "pool": {"type": "str", "default": "default"},
-            "nfs_pools": NFS_POOLS,
-            "uri": {"type": "str", "default": DEFAULT_URI},
+            "pool": POOL,
+            **REACH,
         },
         supports_check_mode=True,
     )
-    uri = module.params["uri"]
     if not module.params["rename"]:
         module.exit_json(changed=False, renamed=[])
-    try:
-        with opened(uri, *host_stores(module.params["pool"], module.params["nfs_pools"], uri)) as stores:
-            run(module, stores)
-    except (LibvirtMissingError, LibvirtFailedError) as error:
-        module.fail_json(msg=str(error))
+    with_stores(module, run)
 
 
 if __name__ == "__main__":

@@ -81,15 +81,13 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.croft.infra.plugins.module_utils import adoption, vm_backups
 from ansible_collections.croft.infra.plugins.module_utils import backups as pure
 from ansible_collections.croft.infra.plugins.module_utils.libvirt_connection import (
-    DEFAULT_URI,
     LibvirtFailedError,
-    LibvirtMissingError,
     bindings,
     words,
 )
-from ansible_collections.croft.infra.plugins.module_utils.open_stores import Stores, opened
-from ansible_collections.croft.infra.plugins.module_utils.store import NFS_POOLS, host_stores
+from ansible_collections.croft.infra.plugins.module_utils.open_stores import Stores
 from ansible_collections.croft.infra.plugins.module_utils.vm_copies import lookup
+from ansible_collections.croft.infra.plugins.module_utils.with_stores import POOL, REACH, with_stores
 
 
 def place_problems(stores: Stores, entry: dict[str, Any]) -> list[str]:
@@ -110,7 +108,7 @@ def place_problems(stores: Stores, entry: dict[str, Any]) -> list[str]:
         lines.append(
             f"{name}: has {domain.snapshotNum(0)} snapshots inside of the disk that would be replaced; remove them"
         )
-    if place.seed != "ready":
+    if place.seed not in ("building", "ready"):
         lines.append(f"{name}: its disk in the pool is not marked as its own; restore under another name")
     return lines
 
@@ -121,13 +119,22 @@ def restore(stores: Stores, entry: dict[str, Any], place: Path, scratch: str) ->
         command = ["qemu-img", "info", "--output=json", str(file)]
         about = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
         size = int(about["virtual-size"])
+        free = int(stores.main.pool.info()[3])
+        if free < file.stat().st_size:
+            raise vm_backups.BackupError(
+                f"the pool has {free >> 20} MiB left, the disk needs {file.stat().st_size >> 20} MiB; free some"
+            )
         domain = lookup(stores.conn, entry["as"])
         if domain is not None:
             # What libvirt knew of the old disk is not in the new one.
             for checkpoint in domain.listAllCheckpoints(0):
                 checkpoint.delete(bindings().VIR_DOMAIN_CHECKPOINT_DELETE_METADATA_ONLY)
         adoption.adopt(
-            stores.main, entry["as"], entry["uuid"], lambda root: stores.main.import_disk(root, size, str(file))
+            stores.main,
+            entry["as"],
+            entry["uuid"],
+            lambda root: stores.main.import_disk(root, size, str(file)),
+            replace=domain is not None,
         )
 
 
@@ -174,20 +181,14 @@ def main() -> None:
             },
             "directory": {"type": "path", "default": "/var/backups/croft"},
             "scratch": {"type": "path", "default": "/var/tmp"},
-            "pool": {"type": "str", "default": "default"},
-            "nfs_pools": NFS_POOLS,
-            "uri": {"type": "str", "default": DEFAULT_URI},
+            "pool": POOL,
+            **REACH,
         },
         supports_check_mode=True,
     )
-    uri = module.params["uri"]
     if not module.params["restore"]:
         module.exit_json(changed=False, restored=[])
-    try:
-        with opened(uri, *host_stores(module.params["pool"], module.params["nfs_pools"], uri)) as stores:
-            run(module, stores)
-    except (LibvirtMissingError, LibvirtFailedError) as error:
-        module.fail_json(msg=str(error))
+    with_stores(module, run)
 
 
 if __name__ == "__main__":

@@ -104,14 +104,9 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.croft.infra.plugins.module_utils import snapshots as pure
-from ansible_collections.croft.infra.plugins.module_utils.libvirt_connection import (
-    DEFAULT_URI,
-    LibvirtFailedError,
-    LibvirtMissingError,
-)
-from ansible_collections.croft.infra.plugins.module_utils.open_stores import opened
-from ansible_collections.croft.infra.plugins.module_utils.store import NFS_POOLS, Store, host_stores
+from ansible_collections.croft.infra.plugins.module_utils.open_stores import Stores
 from ansible_collections.croft.infra.plugins.module_utils.vm_snapshots import SnapshotError, Snapshots
+from ansible_collections.croft.infra.plugins.module_utils.with_stores import REACH, with_stores
 
 PAIRS = {
     "type": "list",
@@ -160,8 +155,9 @@ def carry_out(
     return {}
 
 
-def run(module: AnsibleModule, snapshots: Snapshots) -> None:
+def run(module: AnsibleModule, stores: Stores) -> None:
     """Look, refuse, and (not in check mode) carry out."""
+    snapshots = Snapshots(stores)
     given = module.params
     now = time.time()
     snapshot = given["snapshot"] or f"{pure.PREFIX}{datetime.fromtimestamp(now, UTC):%Y%m%dT%H%M%SZ}"
@@ -205,9 +201,8 @@ def main() -> None:
             "revert": PAIRS,
             "remove": PAIRS,
             "drop_checkpoints": {"type": "bool", "default": False},
-            "nfs_pools": NFS_POOLS,
+            **REACH,
             "stop_timeout": {"type": "int", "default": 120},
-            "uri": {"type": "str", "default": DEFAULT_URI},
         },
         supports_check_mode=True,
     )
@@ -216,13 +211,7 @@ def main() -> None:
         if problem:
             module.fail_json(msg=problem)
         module.params["snapshot"] = pure.full_name(module.params["snapshot"])
-    uri = module.params["uri"]
-    _main, remote = host_stores("", module.params["nfs_pools"], uri)
-    try:
-        with opened(uri, Store("", uri), remote) as stores:
-            run(module, Snapshots(stores))
-    except (LibvirtMissingError, LibvirtFailedError) as error:
-        module.fail_json(msg=str(error))
+    with_stores(module, run)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
-from on_lab import GUESTS, HOSTS, fatal, guest, node, where
+from on_lab import GUESTS, HOSTS, fatal, guest, node, slow, where
 
 Play = Callable[..., Any]
 VMS = "molecule/local/virtual_machines.yml"
@@ -101,6 +101,19 @@ def test_a_backup_of_a_running_vm_boots_as_another_and_holds_its_data(play: Play
     assert "back1: there is such a VM already" in fatal(again)
 
 
+@slow
+def test_a_snapshot_beside_backups_ends_their_chain_when_that_is_said(play: Play) -> None:
+    """web2 of the test before."""
+    assert "checkpoints of its incremental backups" in fatal(play("playbooks/snapshot.yml", snapshot=["web2"]))
+    made = play("playbooks/snapshot.yml", snapshot=["web2"], snapshot_drop_checkpoints=True)
+    assert made.rc == 0, made.output
+    foretold = play("playbooks/backup.yml", cmdline="--check", backup=["web2"])
+    (vm,) = [vm for one in foretold.results("croft.infra.vm_backup") for vm in one["res"]["virtual_machines"]]
+    assert (vm["level"], "snapshots" in vm["reason"]) == ("copy", True)
+    assert play("playbooks/snapshot.yml", snapshot=["web2"], snapshot_create=False, snapshot_keep_last=0).rc == 0
+    assert not on_host("web2", "virsh snapshot-list --name web2; virsh checkpoint-list --name web2").strip()
+
+
 def test_what_people_did_by_hand_is_told_and_not_touched(play: Play, wished: list[dict[str, Any]]) -> None:
     """back1 of the test before is in no list; web2 gets another size and a disk."""
     vms = [vm for vm in wished if vm["name"] != "back1"]
@@ -108,7 +121,10 @@ def test_what_people_did_by_hand_is_told_and_not_touched(play: Play, wished: lis
     on_host("web2", f"{by_hand}; virsh attach-disk web2 /srv/hand.img vdq --driver qemu --subdriver raw --live")
     said = fatal(play("playbooks/verify.yml", virtual_machines=vms))
     on_host(
-        "web2", "virsh detach-disk web2 vdq --live; virsh setmaxmem web2 192M --config; virsh setmem web2 192M --config"
+        "web2",
+        "virsh detach-disk web2 vdq --live; virsh setmaxmem web2 192M --config; virsh setmem web2 192M --config; "
+        "rm -r /srv/hand.img /var/backups/croft/web2; "
+        "for one in $(virsh checkpoint-list --name web2); do virsh checkpoint-delete web2 $one; done",
     )
     assert "VM back1: is on " in said
     assert "in no list" in said
@@ -132,3 +148,30 @@ def test_a_vm_that_leaves_takes_its_disks_along_when_that_is_said(play: Play, wi
     assert actions(run, "croft.infra.virtual_machines_absent")["back1"] == ["delete_disk", "delete_disk"]
     assert "back1" not in node(host, f"ls {POOL}")
     assert not let_go(play, wished, {"name": "back1", "disks": True}).changed
+
+
+@slow
+def test_a_clone_is_a_machine_of_its_own_and_may_get_another_name(play: Play, wished: list[dict[str, Any]]) -> None:
+    answers("web1", "echo copied > /root/clone; sync")
+    vm = new_vm("clone1", where()["web1"])
+    asked = {"clone": [{"name": "web1", "as": "clone1"}], "virtual_machines_ready_timeout": 600}
+    made = play("playbooks/clone.yml", virtual_machines=[*wished, vm], **asked)
+    assert made.rc == 0, made.output
+    (cloned,) = [one for run in made.results("croft.infra.vm_clone") for one in run["res"]["cloned"]]
+    assert cloned["agent"] is None
+    assert answers("clone1", "cat /root/clone; hostname").split() == ["copied", "clone1"]
+    assert answers("web1", "hostname").strip() == "web1"
+    host = HOSTS[where()["clone1"]]
+    asked_to = {"rename": [{"name": "clone1", "to": "clone2"}]}
+    assert "only a stopped VM is renamed" in fatal(play("playbooks/rename.yml", **asked_to))
+    assert play(VMS, virtual_machines=[*wished, vm | {"state": "stopped"}]).rc == 0
+    named = play("playbooks/rename.yml", **asked_to)
+    assert named.rc == 0, named.output
+    (fields,) = [one for run in named.results("croft.infra.vm_rename") for one in run["res"]["renamed"]]
+    assert node(host, f"ls {POOL} | grep clone").split() == ["clone2-seed.iso", "clone2.qcow2"]
+    assert not play("playbooks/rename.yml", **asked_to).changed
+    # With what it showed in the inventory it is the same machine, under its new name.
+    again = play(VMS, virtual_machines=[*wished, vm | fields | {"state": "stopped"}])
+    assert again.rc == 0, again.output
+    let_go(play, wished, {"disks": True, "name": "clone2", "uuid": fields["uuid"]})
+    assert "clone" not in node(host, f"ls {POOL}; virsh list --all --name")
