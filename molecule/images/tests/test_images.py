@@ -10,6 +10,7 @@ import http.server
 import shutil
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -27,6 +28,7 @@ HASHED = "$6$croft$6.m8NV8uzkd8UqBv6.Mx7gtAmsbsBQr37.4Nhj0eJWCjBT5RJcosfcDflFhbA
 WEB: dict[str, Any] = {"name": "web1", "vcpus": 1, "memory_mib": 192, "disk_gib": 1, "workload": "web"}
 WEB["address"] = "10.99.0.101/24"
 EVERYTHING = "virsh list --all --uuid | sort; ls /var/lib/croft/pool; cat /etc/libvirt/qemu/*.xml 2>/dev/null | cksum"
+SSH_FAILED = 255
 Play = Callable[..., Any]
 
 
@@ -101,7 +103,12 @@ def versions(host: str = HOST) -> list[str]:
 def as_operator(key: Path, command: str) -> str:
     options = ["-oBatchMode=yes", "-oStrictHostKeyChecking=no", "-oUserKnownHostsFile=/dev/null", "-oLogLevel=ERROR"]
     ssh = ["ssh", "-i", key, *options, "-oConnectTimeout=60", f"ops@{ADDRESS}", command]
-    done = subprocess.run(ssh, capture_output=True, text=True, check=False, timeout=300)
+    # The guest's agent is up before cloud-init has made the user, and SSH after that.
+    for _look in range(120):
+        done = subprocess.run(ssh, capture_output=True, text=True, check=False, timeout=600)
+        if done.returncode != SSH_FAILED:
+            break
+        time.sleep(5)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -136,7 +143,7 @@ def test_a_guest_of_a_published_image_does_what_its_user_data_says(
     assert HASHED not in run.output
     (version,) = versions()
     assert version in node(HOST, "virsh vol-dumpxml --pool croft cloud1.qcow2")
-    # cloud-init starts SSH before it is done.
+    # SSH is up before cloud-init is done.
     status = as_operator(operators_key, "cloud-init status --wait --long || true")
     assert "status: done" in status, status
     assert as_operator(operators_key, "hostname; cat /etc/motd").split("\n")[:2] == ["cloud1", "of the defaults"]

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import io
 import json
-import subprocess
 import xml.etree.ElementTree as ET
 from pathlib import Path
 from typing import Any
@@ -325,59 +324,6 @@ def test_a_silent_holder_keeps_the_lease(net: Net) -> None:
     net.volumes.clear()
     assert start(net, KVM2) is None
     assert net.holders() == ["kvm2"]
-
-
-HISTORY = """<pacemaker-result><fence_history target="kvm1">{}</fence_history></pacemaker-result>"""
-EVENT = '<fence_event action="{}" target="kvm1" status="{}" completed="{}"/>'
-
-
-@pytest.mark.parametrize(
-    ("events", "at"),
-    [
-        ([], 0),
-        ([("reboot", "success", "1970-01-01 00:00:30.5Z")], 30.5),
-        ([("off", "success", "1970-01-01 01:00:20 +01:00")], 20),
-        ([("off", "success", "1970-01-01 00:00:10Z"), ("reboot", "failed", "1970-01-01 00:00:30Z")], 10),
-        ([("off", "pending", "")], 0),
-        ([("on", "success", "1970-01-01 00:00:30Z")], 0),
-    ],
-)
-def test_when_a_node_was_turned_off_for_certain(events: list[tuple[str, str, str]], at: float) -> None:
-    assert disk_lease.fenced_at(HISTORY.format("".join(EVENT.format(*event) for event in events))) == at
-
-
-@pytest.mark.parametrize(
-    ("since", "code", "out", "fenced"),
-    [
-        (20, 0, HISTORY.format(EVENT.format("off", "success", "1970-01-01 00:00:30Z")), True),
-        # It was fenced, came back, and took the disk then.
-        (40, 0, HISTORY.format(EVENT.format("off", "success", "1970-01-01 00:00:30Z")), False),
-        # A lease of a time when that was not written down.
-        (0, 0, HISTORY.format(EVENT.format("off", "success", "1970-01-01 00:00:30Z")), False),
-        (20, 1, "", False),
-        (20, 0, "not XML", False),
-    ],
-)
-def test_a_host_that_was_fenced_since(
-    since: float, code: int, out: str, fenced: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    done = subprocess.CompletedProcess([], code, out, "")
-    monkeypatch.setattr(disk_lease, "STONITH_ADMIN", "/bin/true")
-    monkeypatch.setattr(disk_lease.subprocess, "run", lambda *_args, **_options: done)
-    assert disk_lease.was_fenced(Holder("kvm1", "10.0.0.11", since)) is fenced
-
-
-def test_a_host_without_a_cluster_was_not_fenced(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(disk_lease, "STONITH_ADMIN", "/nonexistent")
-    assert not disk_lease.was_fenced(Holder("kvm1", "10.0.0.11", 20))
-
-
-def test_the_lease_of_a_host_that_was_fenced_is_taken_over(net: Net, monkeypatch: pytest.MonkeyPatch) -> None:
-    start(net)
-    monkeypatch.setattr(disk_lease, "was_fenced", lambda holder: holder.name == "kvm1")
-    assert start(net, KVM2) is None
-    assert net.holders() == ["kvm2"]
-    assert net.asked == []
 
 
 def test_a_holder_that_answers_and_says_nothing_of_the_vm_is_silent(net: Net) -> None:
