@@ -112,6 +112,10 @@ class Fields:
     numa_node: int | None = None
     start: str | None = None
 
+    def with_wishes(self, wanted: Fields) -> Fields:
+        """These fields, with those that are wished in their place."""
+        return replace(self, **{name: there for name, _here, there in self.differences(wanted)})
+
     def differences(self, wanted: Fields) -> list[tuple[str, Any, Any]]:
         """(field, here, wanted) for each field that differs, in a fixed order."""
         pairs = ((name, getattr(self, name), getattr(wanted, name)) for name in self.__dataclass_fields__)
@@ -551,7 +555,8 @@ def diff(wishes: list[Wish], actuals: Mapping[str, Actual]) -> dict[str, str]:
         if domain is not None:
             before += _block(wish.name, domain.state, domain.autostart, domain.disk_bytes, domain.config)
         size = wish.disk_bytes or (domain.disk_bytes if domain is not None else None)
-        after += _block(wish.name, state_after(wish, actual), wish.autostart, size, wish.fields())
+        fields = wish.fields() if domain is None else domain.config.with_wishes(wish.fields())
+        after += _block(wish.name, state_after(wish, actual), wish.libvirt_starts_it, size, fields)
     return {"before": "".join(before), "after": "".join(after)}
 
 
