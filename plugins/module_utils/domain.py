@@ -480,8 +480,8 @@ def _domain_problems(wish: Wish, domain: Domain) -> Iterable[str]:
         yield f"its disk {name} shall be detached and is in use in the guest; unmount it there first"
     if wish.shape.firmware and domain.config.firmware not in (None, wish.shape.firmware):
         yield (
-            f"its firmware is {domain.config.firmware}, wanted {wish.shape.firmware}; what is on its disk boots with one "
-            "only: make a new VM"
+            f"its firmware is {domain.config.firmware}, wanted {wish.shape.firmware}; what is on its disk boots with "
+            "one only: make a new VM"
         )
     if domain.seed == "lost":
         yield "the volume of its disk vdb (first-boot data) is gone; detach that disk from the domain"

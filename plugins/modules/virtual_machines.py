@@ -14,13 +14,13 @@ description:
   - Defines all VMs of one KVM host over one libvirt connection - disk, first-boot data, domain, autostart, state.
   - Everything that forbids to begin is reported in one failure, before anything was changed.
   - Only fields that stand in the inventory are compared and changed; what libvirt or people added to a domain stays.
-    A changed field of a running VM is written to its definition at once. What can be changed while it runs is - vCPUs up to
-    C(max_vcpus), memory between what it started with and C(max_memory_mib), disks and network cards that come and go -
-    and the rest is reported in RV(virtual_machines) as C(needs_restart) on every run until the VM was stopped and started.
-    The module restarts only guests that O(allow_restart) names.
-  - Disks grow, online too, and with the guest's agent the file systems on them; they are never made smaller. No VM and no
-    disk of a VM is ever deleted. A disk that is detached keeps its volume, and one that the guest has mounted is refused,
-    as far as its agent tells.
+    A changed field of a running VM is written to its definition at once. What can be changed while it runs is - vCPUs
+    up to C(max_vcpus), memory between what it started with and C(max_memory_mib), disks and network cards that come
+    and go. The rest is reported in RV(virtual_machines) as C(needs_restart) on every run until the VM was stopped and
+    started. The module restarts only guests that O(allow_restart) names.
+  - Disks grow, online too, and with the guest's agent the file systems on them; they are never made smaller. No VM and
+    no disk of a VM is ever deleted. A disk that is detached keeps its volume; one that the guest uses is refused, as
+    far as its agent tells.
   - A domain that croft did not make, or a volume that belongs to something else, is never touched.
   - Which image a VM was made from and how (O(image), O(clone)) matters only when its disk is made.
   - cloud-init reads the first-boot data once in a guest's life. A later change of it is written to the seed and
@@ -33,11 +33,11 @@ options:
         as the image), C(autostart) (true), C(state) (C(running) or C(stopped)), C(image), C(network), C(address) with
         its prefix length (DHCP without it), C(gateway), C(nameservers), C(uuid) and C(mac) (both follow from the
         name).
-      - Further C(max_vcpus), C(max_memory_mib), C(disks) (each C(name), C(size_gib)), C(networks) (all network cards, in
-        place of C(network), C(mac) and C(address); each C(name), one of C(network), C(bridge), C(macvtap), C(vlan), C(mac),
-        C(address), C(bandwidth) with C(inbound_kib_s) and C(outbound_kib_s)), C(cpu_model), C(firmware) (C(bios) or
-        C(uefi), for new VMs), C(tpm), C(hugepages), C(numa_node), C(start_order) and C(start_delay). The role
-        C(croft.infra.virtual_machines) tells what each means.
+      - Further C(max_vcpus), C(max_memory_mib), C(disks) (each C(name), C(size_gib)), C(networks) (all network cards,
+        in place of C(network), C(mac) and C(address); each C(name), one of C(network), C(bridge), C(macvtap), C(vlan),
+        C(mac), C(address), C(bandwidth) with C(inbound_kib_s) and C(outbound_kib_s)), C(cpu_model), C(firmware)
+        (C(bios) or C(uefi), for new VMs), C(tpm), C(hugepages), C(numa_node), C(start_order) and C(start_delay). The
+        role C(croft.infra.virtual_machines) tells what each means.
       - The fields that decide where a VM is placed (C(workload), C(host), C(affinity), C(anti_affinity), C(ha)) are
         taken and have no effect here.
     type: list
@@ -103,8 +103,8 @@ options:
     default: 120
   allow_restart:
     description: >-
-      Names of VMs that are shut down and started when something about them cannot be changed while they run. A guest that
-      does not shut down within O(stop_timeout) is left running, and the run fails.
+      Names of VMs that are shut down and started when something about them cannot be changed while they run. A guest
+      that does not shut down within O(stop_timeout) is left running, and the run fails.
     type: list
     elements: str
     default: []

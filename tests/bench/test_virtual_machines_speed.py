@@ -138,6 +138,8 @@ def test_how_a_second_run_grows(run_module: Callable[..., Any]) -> None:
         for domain in test_driver.libvirt.open(test_driver.URI).listAllDomains():
             domain.destroy()
             domain.undefine()
-        for volume in test_driver.libvirt.open(test_driver.URI).storagePoolLookupByName("default-pool").listAllVolumes():
+        for volume in (
+            test_driver.libvirt.open(test_driver.URI).storagePoolLookupByName("default-pool").listAllVolumes()
+        ):
             if volume.name() != test_driver.IMAGE:
                 volume.delete()
