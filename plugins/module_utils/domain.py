@@ -337,7 +337,7 @@ def live_steps(wish: Wish, domain: Domain) -> list[Action]:
 
 def shown(value: Any) -> str:
     """A field's value for people."""
-    return (", ".join(value) or "none") if isinstance(value, tuple) else str(value)
+    return ", ".join(value) or "none" if isinstance(value, tuple) else str(value) or "none"
 
 
 def _changes(wish: Wish, domain: Domain, here: Fields) -> list[tuple[str, Any, Any]]:
@@ -362,6 +362,8 @@ def _waiting(wish: Wish, domain: Domain) -> list[dict[str, Any]]:
     return [
         {"field": name, "running": list(here) if isinstance(here, tuple) else here, "wanted": there}
         for name, here, there in _changes(wish, domain, after)
+        # When it is started is no matter of a VM that runs.
+        if name != "start"
     ]
 
 

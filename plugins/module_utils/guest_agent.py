@@ -34,7 +34,8 @@ if [ -z "$1" ]; then
     disk=$(basename "$path")
 else
     for path in /sys/block/*; do
-        read -r serial 2>/dev/null <"$path/serial" && [ "$serial" = "$1" ] && disk=$(basename "$path")
+        # No `read`, which fails at the end of a file: the kernel ends this one with no newline.
+        [ "$(cat "$path/serial" 2>/dev/null)" != "$1" ] || disk=$(basename "$path")
     done
 fi
 [ -n "$disk" ] || { echo 'it does not see the disk'; exit 1; }
@@ -67,8 +68,10 @@ rm -f /tmp/.croft-grow.$$
 
 # Prints the serial numbers of disks with a mounted file system, with swap, or under another device.
 IN_USE = r"""
+PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 for path in /sys/block/*; do
-    read -r serial 2>/dev/null <"$path/serial" && [ -n "$serial" ] || continue
+    serial=$(cat "$path/serial" 2>/dev/null)
+    [ -n "$serial" ] || continue
     disk=${path##*/}
     if grep -q "^/dev/$disk" /proc/self/mounts /proc/swaps; then
         echo "$serial"

@@ -129,9 +129,6 @@ GROWTH: list[tuple[str, Wish, Domain, list[str], list[str]]] = [
     ("wish", "domain", "steps", "waits"), [row[1:] for row in GROWTH], ids=[row[0] for row in GROWTH]
 )
 def test_growth(wish: Wish, domain: Domain, steps: list[str], waits: list[str]) -> None:
-    # An order of starting is no matter of the running domain.
-    if domain.live is not None:
-        domain = replace(domain, live=replace(domain.live, start=wish.fields().start))
     actual = Actual(domain)
     assert [step.action for step in actions(wish, actual)] == steps
     assert [entry["field"] for entry in needs_restart(wish, actual)] == waits
