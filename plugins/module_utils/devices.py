@@ -113,11 +113,11 @@ class _Reader:
 
     def __init__(self, entry: Mapping[str, Any], where: str = "", problems: list[str] | None = None) -> None:
         self.entry = entry
-        self._where = where
+        self.where = where
         self.problems: list[str] = [] if problems is None else problems
 
     def wrong(self, field: str, text: str) -> None:
-        self.problems.append(f"{self._where}{field} {text}")
+        self.problems.append(f"{self.where}{field} {text}")
 
     def value(self, field: str) -> Any:
         value = self.entry.get(field)
@@ -257,7 +257,7 @@ def _nic(vm: str, item: _Reader, network: str | None, *, first: bool) -> Nic | N
     if not isinstance(rates, Mapping):
         item.wrong("bandwidth", f"is {rates!r}; give a mapping of {' and '.join(sorted(_BANDWIDTH_FIELDS))}")
         rates = {}
-    limits = _Reader(rates, "bandwidth.", item.problems)
+    limits = _Reader(rates, f"{item.where}bandwidth.", item.problems)
     limits.known(_BANDWIDTH_FIELDS)
     return Nic(
         name=name,

@@ -118,6 +118,10 @@ class Fields:
     numa_node: int | None = None
     start: str | None = None
 
+    def with_wishes(self, wanted: Fields) -> Fields:
+        """These fields, with those that are wished in their place."""
+        return replace(self, **{name: there for name, _here, there in self.differences(wanted)})
+
     def differences(self, wanted: Fields) -> list[tuple[str, Any, Any]]:
         """(field, here, wanted) for each field that differs, in a fixed order."""
         pairs = ((name, getattr(self, name), getattr(wanted, name)) for name in self.__dataclass_fields__)
@@ -349,7 +353,7 @@ def live_steps(wish: Wish, domain: Domain) -> list[Action]:
 
 def shown(value: Any) -> str:
     """A field's value for people."""
-    return (", ".join(value) or "none") if isinstance(value, tuple) else str(value)
+    return ", ".join(value) or "none" if isinstance(value, tuple) else str(value) or "none"
 
 
 def _changes(wish: Wish, domain: Domain, here: Fields) -> list[tuple[str, Any, Any]]:
@@ -378,6 +382,8 @@ def _waiting(wish: Wish, domain: Domain) -> list[dict[str, Any]]:
     return [
         {"field": name, "running": list(here) if isinstance(here, tuple) else here, "wanted": there}
         for name, here, there in _changes(wish, domain, after)
+        # When it is started is no matter of a VM that runs.
+        if name != "start"
     ]
 
 
@@ -573,7 +579,8 @@ def diff(wishes: list[Wish], actuals: Mapping[str, Actual]) -> dict[str, str]:
         if domain is not None:
             before += _block(wish.name, domain.state, domain.autostart, domain.disk_bytes, domain.config)
         size = wish.disk_bytes or (domain.disk_bytes if domain is not None else None)
-        after += _block(wish.name, state_after(wish, actual), wish.autostart, size, wish.fields())
+        fields = wish.fields() if domain is None else domain.config.with_wishes(wish.fields())
+        after += _block(wish.name, state_after(wish, actual), wish.libvirt_starts_it, size, fields)
     return {"before": "".join(before), "after": "".join(after)}
 
 

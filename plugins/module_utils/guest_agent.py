@@ -34,7 +34,8 @@ if [ -z "$1" ]; then
     disk=$(basename "$path")
 else
     for path in /sys/block/*; do
-        read -r serial 2>/dev/null <"$path/serial" && [ "$serial" = "$1" ] && disk=$(basename "$path")
+        # No `read`, which fails at the end of a file: the kernel ends this one with no newline.
+        [ "$(cat "$path/serial" 2>/dev/null)" != "$1" ] || disk=$(basename "$path")
     done
 fi
 [ -n "$disk" ] || { echo 'it does not see the disk'; exit 1; }
@@ -65,6 +66,24 @@ rm -f /tmp/.croft-grow.$$
 """
 
 
+# Prints the serial numbers of disks with a mounted file system, with swap, or under another device.
+IN_USE = r"""
+PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+for path in /sys/block/*; do
+    serial=$(cat "$path/serial" 2>/dev/null)
+    [ -n "$serial" ] || continue
+    disk=${path##*/}
+    if grep -q "^/dev/$disk" /proc/self/mounts /proc/swaps; then
+        echo "$serial"
+        continue
+    fi
+    for holder in "$path"/holders/* "$path/$disk"*/holders/*; do
+        [ ! -e "$holder" ] || echo "$serial"
+    done
+done
+"""
+
+
 def ask(domain: Any, command: str, **arguments: Any) -> Any:
     """The agent's answer to a command. Raises libvirtError when there is none."""
     question: dict[str, Any] = {"execute": command} | ({"arguments": arguments} if arguments else {})
@@ -72,20 +91,25 @@ def ask(domain: Any, command: str, **arguments: Any) -> Any:
     return json.loads(answer)["return"]
 
 
+def run(domain: Any, script: str, *arguments: str) -> tuple[bool, str]:
+    """(success, what it said) of a shell script in the guest. Raises libvirtError when the agent does not run it."""
+    whole = ["-c", script, "croft", *arguments]
+    process = ask(domain, "guest-exec", path="/bin/sh", arg=whole, **{"capture-output": True})["pid"]
+    for _look in range(_LOOKS):
+        state = ask(domain, "guest-exec-status", pid=process)
+        if state["exited"]:
+            return state.get("exitcode") == 0, "".join(_text(state, name) for name in ("out-data", "err-data"))
+        time.sleep(1)
+    return False, f"its agent has not ended that after {_LOOKS} s"
+
+
 def grow_file_systems(domain: Any, serial: str) -> str | None:
     """Let the file systems on a disk fill it; None when they do, else why not. `serial` empty: the root disk."""
     try:
-        arguments = ["-c", GROW, "grow", serial]
-        process = ask(domain, "guest-exec", path="/bin/sh", arg=arguments, **{"capture-output": True})["pid"]
-        for _look in range(_LOOKS):
-            state = ask(domain, "guest-exec-status", pid=process)
-            if state["exited"]:
-                said = "".join(_text(state, name) for name in ("out-data", "err-data"))
-                return None if state.get("exitcode") == 0 else " ".join(said.split())[-300:] or "no reason was given"
-            time.sleep(1)
+        done, said = run(domain, GROW, serial)
     except bindings().libvirtError as error:
         return words(error)
-    return f"its agent has not ended that after {_LOOKS} s"
+    return None if done else " ".join(said.split())[-300:] or "no reason was given"
 
 
 def _text(state: dict[str, Any], name: str) -> str:
@@ -109,9 +133,11 @@ def bring_online(domain: Any, wanted: int, wait: Callable[[Callable[[], Any], An
 
 
 def disks_in_use(domain: Any) -> set[str]:
-    """Serial numbers of disks with a mounted file system; empty when the agent does not say."""
+    """Serial numbers of disks that the guest uses; empty when the agent does not say.
+
+    The agent's own list of file systems has serial numbers only where udev runs, and neither swap nor logical volumes.
+    """
     try:
-        systems = ask(domain, "guest-get-fsinfo")
+        return set(run(domain, IN_USE)[1].split())
     except bindings().libvirtError:
         return set()
-    return {str(disk.get("serial")) for system in systems for disk in system.get("disk", []) if disk.get("serial")}

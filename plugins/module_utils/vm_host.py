@@ -153,8 +153,7 @@ class VmHost:
     def _look_at(self, domain: Any, about: domain_xml.Description, wish: Wish) -> Domain:
         now = domain.XMLDesc(0) if domain.isActive() else None
         running = None if now is None else domain_xml.describe(now)
-        # When it is started is no matter of the running domain.
-        live = None if running is None else replace(running.fields, start=about.fields.start)
+        live = None if running is None else running.fields
         disk_path = about.disk_path(domain_xml.ROOT_TARGET)
         seed_path = about.disk_path(domain_xml.SEED_TARGET)
         disk = self.stores.volume_at(disk_path)

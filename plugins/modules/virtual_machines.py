@@ -15,9 +15,13 @@ description:
   - Defines all VMs of one KVM host over one libvirt connection - disk, first-boot data, domain, autostart, state.
   - Everything that forbids to begin is reported in one failure, before anything was changed.
   - Only fields that stand in the inventory are compared and changed; what libvirt or people added to a domain stays.
-    A changed field of a running VM is written to its definition at once and reported in RV(virtual_machines) as
-    C(needs_restart) on every run until the VM was stopped and started; the module never restarts a guest.
-  - Disks grow, online too; they are never made smaller. No VM and no disk of a VM is ever deleted.
+    A changed field of a running VM is written to its definition at once. What can be changed while it runs is - vCPUs
+    up to C(max_vcpus), memory between what it started with and C(max_memory_mib), disks and network cards that come
+    and go. The rest is reported in RV(virtual_machines) as C(needs_restart) on every run until the VM was stopped and
+    started. The module restarts only guests that O(allow_restart) names.
+  - Disks grow, online too, and with the guest's agent the file systems on them; they are never made smaller. No VM and
+    no disk of a VM is ever deleted. A disk that is detached keeps its volume; one that the guest uses is refused, as
+    far as its agent tells.
   - A domain that croft did not make, or a volume that belongs to something else, is never touched.
   - Which image a VM was made from and how (O(image), O(clone)) matters only when its disk is made.
   - cloud-init reads the first-boot data once in a guest's life. A later change of it is written to the seed and
@@ -31,6 +35,11 @@ options:
         its prefix length (DHCP without it), C(gateway), C(nameservers), C(uuid) and C(mac) (both follow from the
         name), C(user_data), and C(health), a list of C(agent) and C(watchdog), of which the latter gives it a virtual
         watchdog.
+      - Further C(max_vcpus), C(max_memory_mib), C(disks) (each C(name), C(size_gib)), C(networks) (all network cards,
+        in place of C(network), C(mac) and C(address); each C(name), one of C(network), C(bridge), C(macvtap), C(vlan),
+        C(mac), C(address), C(bandwidth) with C(inbound_kib_s) and C(outbound_kib_s)), C(cpu_model), C(firmware)
+        (C(bios) or C(uefi), for new VMs), C(tpm), C(hugepages), C(numa_node), C(start_order) and C(start_delay). The
+        role C(croft.infra.virtual_machines) tells what each means.
       - The fields that decide where a VM is placed (C(workload), C(host), C(affinity), C(anti_affinity)) are taken and
         have no effect here; C(ha) has one with O(ha_directory).
     type: list
@@ -119,6 +128,13 @@ options:
         is neither started nor stopped nor set to start with the host, which the cluster does. One that runs goes on.
       - Without it C(ha) has no effect.
     type: path
+  allow_restart:
+    description: >-
+      Names of VMs that are shut down and started when something about them cannot be changed while they run. A guest
+      that does not shut down within O(stop_timeout) is left running, and the run fails.
+    type: list
+    elements: str
+    default: []
   uri:
     description: The libvirt connection.
     type: str
@@ -275,6 +291,7 @@ def run(module: AnsibleModule, wishes: list[domain.Wish], vm_host: VmHost | None
         try:
             vm_host.carry_out(wishes, actuals, host.arch, module.params["stop_timeout"])
         except StepError as error:
+            tell(module, vm_host)
             before = [machine["name"] for machine in machines[: [w.name for w in wishes].index(error.name)]]
             done = ", ".join(step.action for step in error.done) or "nothing"
             module.fail_json(
@@ -283,12 +300,17 @@ def run(module: AnsibleModule, wishes: list[domain.Wish], vm_host: VmHost | None
                 changed=bool(error.done)
                 or any(machine["actions"] for machine in machines if machine["name"] in before),
             )
-        for text in vm_host.notes:
-            module.warn(text)
+        tell(module, vm_host)
     if module.params["ha_directory"] and vm_host is not None:
         handed = {wish.name: vm_host.definition(wish.name) for wish in wishes if wish.ha}
         result["definitions"] = {name: text for name, text in handed.items() if text is not None}
     module.exit_json(**result)
+
+
+def tell(module: AnsibleModule, vm_host: VmHost) -> None:
+    """Warn of what guests did not do about their new hardware."""
+    for text in vm_host.notes:
+        module.warn(text)
 
 
 def main() -> None:

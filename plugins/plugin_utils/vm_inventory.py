@@ -53,11 +53,12 @@ def guests_of(
         host = (placements or {}).get(name) or entry.get("host")
         if host:
             variables["vm_host"] = host
-        if entry.get("address"):
+        address = _address(entry)
+        if address:
             try:
-                variables["ansible_host"] = str(ipaddress.ip_interface(str(entry["address"])).ip)
+                variables["ansible_host"] = str(ipaddress.ip_interface(str(address)).ip)
             except ValueError:
-                problems.append(f"{name}: address is {entry['address']!r}; give it as in 10.0.0.5/24")
+                problems.append(f"{name}: address is {address!r}; give it as in 10.0.0.5/24")
                 continue
         guests.append(Guest(str(name), (group, f"{group}_{_group_name(str(workload))}"), variables))
     names = [guest.name for guest in guests]
@@ -65,6 +66,13 @@ def guests_of(
         f"{name}: this name is there {names.count(name)} times" for name in sorted(set(names)) if names.count(name) > 1
     ]
     return guests, problems
+
+
+def _address(entry: Mapping[str, Any]) -> Any:
+    """The address of its first network card."""
+    cards = entry.get("networks")
+    first = cards[0] if isinstance(cards, list) and cards else {}
+    return entry.get("address") or (first.get("address") if isinstance(first, Mapping) else None)
 
 
 def _group_name(text: str) -> str:

@@ -146,10 +146,8 @@ def test_state_after(state: str, expected: str) -> None:
 def test_remarks() -> None:
     assert remarks(WISH, Actual(RUNNING)) == []
     (text,) = remarks(replace(WISH, vcpus=4), Actual(RUNNING))
-    assert (
-        text
-        == "web1: stop and start it, or name it in virtual_machines_allow_restart, to bring these into force: vcpus (has 2)"
-    )
+    how = "stop and start it, or name it in virtual_machines_allow_restart, to bring these into force"
+    assert text == f"web1: {how}: vcpus (has 2)"
     (text,) = remarks(WISH, Actual(replace(RUNNING, state="paused")))
     assert text.startswith("web1: is paused, wanted running; it is left so")
 

@@ -146,6 +146,43 @@ def test_changes_of_a_stopped_vm_are_in_force_when_it_starts(apply: Apply) -> No
     assert not apply(stopped | {"vcpus": 4, "state": "running"})["changed"]
 
 
+def test_a_guest_takes_vcpus_while_it_runs(conn: Any, apply: Apply) -> None:
+    apply(WEB1 | {"max_vcpus": 4})
+    outcome = apply(WEB1 | {"max_vcpus": 4, "vcpus": 3}, predicts=False)
+    assert words(outcome) == ["redefine", "set_vcpus"]
+    assert outcome["virtual_machines"][0]["needs_restart"] == []
+    assert domain_xml.describe(conn.lookupByName("web1").XMLDesc(0)).fields.vcpus == 3
+    assert not apply(WEB1 | {"max_vcpus": 4, "vcpus": 3})["changed"]
+
+
+def test_a_restart_is_made_only_where_it_is_allowed(conn: Any, apply: Apply) -> None:
+    apply(WEB1)
+    first = conn.lookupByName("web1").ID()
+    assert words(apply(WEB1 | {"vcpus": 4})) == ["redefine"]
+    assert conn.lookupByName("web1").ID() == first
+    outcome = apply(WEB1 | {"vcpus": 4}, allow_restart=["web1"])
+    assert words(outcome) == ["restart"]
+    assert domain_xml.describe(conn.lookupByName("web1").XMLDesc(0)).fields.vcpus == 4
+    assert not apply(WEB1 | {"vcpus": 4}, allow_restart=["web1"])["changed"]
+
+
+def test_disks_and_cards_of_a_stopped_vm(conn: Any, apply: Apply) -> None:
+    off = WEB1 | {"state": "stopped"}
+    more = off | {"disks": [{"name": "data", "size_gib": 1}], "networks": [{}, {"name": "second"}]}
+    apply(off)
+    outcome = apply(more)
+    assert words(outcome) == ["create_volume", "redefine"]
+    assert conn.storageVolLookupByPath("/default-pool/web1.data.qcow2").info()[1] == 1024 * MIB
+    about = domain_xml.describe(conn.lookupByName("web1").XMLDesc(2))
+    assert about.disk_path("vdc") == "/default-pool/web1.data.qcow2"
+    assert about.macs == (vm_mac("web1"), vm_mac("web1/second"))
+    assert not apply(more)["changed"]
+    assert words(apply(off)) == ["redefine"]
+    assert domain_xml.describe(conn.lookupByName("web1").XMLDesc(2)).macs == (vm_mac("web1"),)
+    # The volume is kept, and the disk gets it again.
+    assert words(apply(more)) == ["redefine"]
+
+
 def test_what_people_added_to_a_domain_stays(conn: Any, apply: Apply) -> None:
     apply(WEB1)
     xml = conn.lookupByName("web1").XMLDesc(2)
