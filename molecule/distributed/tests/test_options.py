@@ -129,6 +129,7 @@ def test_full_osds_are_told_and_nothing_is_touched(play_here: Play, lab: Lab) ->
         assert run.rc != 0
         assert not run.changed
         (failed,) = run.results("croft.infra.ceph_preflight", "runner_on_failed")
+        print(failed["res"]["msg"])
         for number, _uuid, _in in before:
             assert f"osd.{number}: is full (" in failed["res"]["msg"]
         verify = play_here("playbooks/verify.yml")
@@ -138,7 +139,6 @@ def test_full_osds_are_told_and_nothing_is_touched(play_here: Play, lab: Lab) ->
         ratios(0.85, 0.9, 0.95)
     lab.wait_healthy()
     assert [(osd["osd"], osd["uuid"], osd["in"]) for osd in lab.ceph("osd dump")["osds"]] == before
-    assert play_here("playbooks/verify.yml").rc == 0
 
 
 def test_a_clock_that_is_apart_is_told(play: Play, lab: Lab, tmp_path: Path) -> None:

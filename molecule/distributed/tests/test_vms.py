@@ -139,12 +139,10 @@ def test_the_user_of_the_vms_takes_a_snapshot_and_goes_back_to_it() -> None:
 # The last one: what grew stays so.
 def test_a_disk_grows_while_its_guest_runs(play_here: Play) -> None:
     larger = [{**vm, "disk_gib": 2} if vm["name"] == "web1" else vm for vm in MACHINES]
-    run = play_here("playbooks/plan.yml", virtual_machines=larger, croft_plan_reads_hosts=True)
-    assert run.rc == 0, run.output
-    run = play_here("site.yml", virtual_machines=larger)
+    run = play_here("molecule/distributed/machines.yml", virtual_machines=larger)
     assert run.rc == 0, run.output
     (image,) = rbd("du vms/web1.raw")["images"]
     assert image["provisioned_size"] == 2 * 2**30
     assert int(guest("web1", "cat /sys/block/vda/size")) * 512 == 2 * 2**30
     # Never back.
-    assert "a disk is never made smaller" in fatal(play_here("site.yml"))
+    assert "a disk is never made smaller" in fatal(play_here("molecule/distributed/machines.yml"))
