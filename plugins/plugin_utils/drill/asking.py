@@ -84,7 +84,8 @@ def _asked_host(request: Mapping[str, Any], plan: Mapping[str, Any], victim: str
     stranded = [vm for vm in (table or {"virtual_machines": ()})["virtual_machines"] if vm["ha"] and not vm["to"]]
     for vm in stranded:
         yield f"{victim}: {vm['name']} would not come back: {vm['reason']}; repair the plan first"
-    if table is None or not any(vm["ha"] for vm in table["virtual_machines"]):
+    follow = {vm["name"] for vm in plan["virtual_machines"] if vm["ha"] and vm["state"] == "running"}
+    if table is None or not any(vm["name"] in follow for vm in table["virtual_machines"]):
         yield f"{victim}: runs no VM with ha: true, so that nothing would be seen; choose another host"
     lab = {node.get("name") for node in request.get("lab_nodes") or ()}
     if request.get("power") == "lab":
