@@ -46,7 +46,7 @@ def made() -> dict[str, Any]:
 
 
 def ask(*, said: str | None = None, allowed: Any = True, **request: Any) -> dict[str, Any]:
-    hosts = {name: {"drill_allowed": allowed} for name in ("kvm1", "kvm2", "kvm3")}
+    hosts = dict.fromkeys(("kvm1", "kvm2", "kvm3"), allowed)
     wanted = {"kind": "host_kill", "host": "kvm2", "power": "lab", "lab_nodes": LAB, **request}
     return prepare(wanted, hosts, made(), status() if said is None else said)
 
@@ -68,7 +68,7 @@ def test_a_healthy_cluster_and_a_marked_host(version: int) -> None:
     assert [node.get("state") for node in found["lab_nodes"]] == [None, "powered_off", None]
 
 
-@pytest.mark.parametrize("allowed", [False, None, "no", "true", 1])
+@pytest.mark.parametrize("allowed", [False, None, "no"])
 def test_a_host_that_is_not_marked_is_left_alone(allowed: Any) -> None:
     assert ask(allowed=allowed)["problems"] == [
         "kvm2: is not marked for drills; set drill_allowed: true for it where that is wanted, and only there"
@@ -149,7 +149,7 @@ def test_a_vm_that_would_not_come_back() -> None:
         cluster(3), wished, {"rules": {**FEW["rules"], "failover": {"level": "warn"}}}, storage_layout="centralized"
     )
     wanted = {"kind": "host_kill", "host": "kvm1", "power": "lab", "lab_nodes": LAB}
-    (problem,) = prepare(wanted, {"kvm1": {"drill_allowed": True}}, tight, status())["problems"]
+    (problem,) = prepare(wanted, {"kvm1": True}, tight, status())["problems"]
     assert problem.startswith("kvm1: vm1 would not come back: memory-overcommit on kvm2: needs")
 
 
@@ -209,6 +209,23 @@ def test_clocks_are_compared_as_closely_as_the_samples_allow() -> None:
     difference, error = lines.clock_difference(samples)
     assert abs(difference - 5000) <= error
     assert error == pytest.approx(0.25)
+
+
+def test_the_moment_on_the_hosts_own_clock_is_the_exact_one() -> None:
+    watched = {"kvm1": {"samples": [sample(110, 5000)], "guests": {}, "ended": 111.0}}
+    for at, began in ((5104.0, 104.0), (5090.0, 100.0), (5150.0, 115.0)):
+        found = gather(watched, 100.0, 15.0, ("kvm1", at))
+        assert (found["began"], found["inexact"]) == (pytest.approx(began), pytest.approx(0.3))
+    # A host that saw nothing leaves it as it was.
+    assert gather(watched, 100.0, 15.0, ("kvm2", 5104.0))["inexact"] == 15.0
+
+
+def test_what_two_hosts_say_is_told_once_and_what_comes_again_twice() -> None:
+    failed = "Result of monitor operation for vm2 on kvm2: not running"
+    one = sample(140, 0, (), [(110.0, failed), (130.0, failed)])
+    two = sample(140, 0, (), [(110.2, failed)])
+    events, _ = lines.timeline(100.0, {"kvm1": [one], "kvm3": [two]}, {})
+    assert [(event.what, round(event.at, 1)) for event in events] == [("failed", 10.0), ("failed", 30.0)]
 
 
 HOST_DEATH = [
