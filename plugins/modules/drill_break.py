@@ -87,7 +87,10 @@ def break_it(uri: str, name: str, pid: int, how: str) -> float:
         os.kill(pid, signal.SIGKILL)
         return time.monotonic()
     crash(uri, name)
-    return time.monotonic() + CRASH_SECONDS
+    broken_at = time.monotonic() + CRASH_SECONDS
+    # Whoever watches from now on sees what is broken.
+    time.sleep(2 * CRASH_SECONDS)
+    return broken_at
 
 
 def main() -> None:

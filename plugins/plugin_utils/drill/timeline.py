@@ -10,7 +10,7 @@ clock anywhere). QEMU's start is read from the kernel, the cluster's steps from 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -45,12 +45,16 @@ def clock_difference(samples: Iterable[Mapping[str, Any]]) -> tuple[float, float
 
 
 def timeline(
-    began: float, watches: Mapping[str, Sequence[Mapping[str, Any]]], guests: Mapping[str, Sequence[Any]]
+    began: float,
+    watches: Mapping[str, Sequence[Mapping[str, Any]]],
+    guests: Mapping[str, Sequence[Any]],
+    broken: Collection[str] = (),
 ) -> tuple[list[Event], float]:
     """The events in order, and how exact their times are.
 
     ``began``: when it was broken, on the controller's clock. ``watches``: host to its samples. ``guests``: VM to its
-    changes, pairs of the controller's clock and whether it answered, the first one what was seen at first.
+    changes, pairs of the controller's clock and whether it answered, the first one what was seen at first. ``broken``: VMs
+    that went down; one of them that answered when it was first asked had come back by then.
     """
     found: list[Event] = []
     exact = 0.0
@@ -60,6 +64,8 @@ def timeline(
             exact = max(exact, error)
             found += _of_host(host, samples, began + difference)
     for vm, changes in guests.items():
+        if vm in broken and changes and changes[0][1]:
+            found.append(Event(changes[0][0] - began, "up", None, vm, "guest", "answers when it is first asked"))
         for (_, before), (at, up) in pairwise(changes):
             if up != before:
                 what = "up" if up else "down"

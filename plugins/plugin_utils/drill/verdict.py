@@ -25,8 +25,9 @@ def judge(asked: Mapping[str, Any], watched: Mapping[str, Any]) -> dict[str, Any
     ``ended`` on the controller's clock, ``inexact`` (how well ``began`` is known), ``watches`` and ``guests`` as
     ``timeline`` takes them.
     """
-    events, exact = timeline(watched["began"], watched["watches"], watched["guests"])
     follow = asked["follow"]
+    broken = {vm["name"] for vm in follow if vm["restarts"]}
+    events, exact = timeline(watched["began"], watched["watches"], watched["guests"], broken)
     lasted = watched["ended"] - watched["began"]
     lines = [] if asked["kind"] not in HOST_KINDS else _of_host(asked["host"], events)
     vms = []
