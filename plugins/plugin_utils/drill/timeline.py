@@ -53,8 +53,8 @@ def timeline(
     """The events in order, and how exact their times are.
 
     ``began``: when it was broken, on the controller's clock. ``watches``: host to its samples. ``guests``: VM to its
-    changes, pairs of the controller's clock and whether it answered, the first one what was seen at first. ``broken``: VMs
-    that went down; one of them that answered when it was first asked had come back by then.
+    changes, pairs of the controller's clock and whether it answered, the first one what was seen at first.
+    ``broken``: VMs that went down; one of them that answered when it was first asked had come back by then.
     """
     found: list[Event] = []
     exact = 0.0
