@@ -23,6 +23,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "hosts": {"type": "list", "elements": "str", "required": True},
     "began": {"type": "float", "required": True},
     "inexact": {"type": "float", "default": 0.0},
+    "broken_at": {"type": "float"},
     "directory": {"type": "path", "required": True},
 }
 
@@ -46,7 +47,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         if not watched:
             text = "no host told what it saw, so that nothing can be judged; register drill_watch as drill_watched"
             return {**result, "changed": False, "failed": True, "msg": text}
-        report = judge(given, gather(watched, given["began"], given["inexact"]))
+        broken = None if given["broken_at"] is None else (given["host"], given["broken_at"])
+        report = judge(given, gather(watched, given["began"], given["inexact"], broken))
         contents = {"drill.json": json.dumps(report, indent=2) + "\n", "drill.html": render(report)}
         write_files(Path(given["directory"]), contents)
         return {**result, "changed": True, "report": report}

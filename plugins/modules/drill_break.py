@@ -44,11 +44,16 @@ pid:
   description: The process of the VM's QEMU.
   returned: success
   type: int
+broken_at:
+  description: When it was broken, in seconds of the host's monotonic clock.
+  returned: success
+  type: float
 """
 
 import json
 import os
 import signal
+import time
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.croft.infra.plugins.module_utils import drill
@@ -60,10 +65,12 @@ from ansible_collections.croft.infra.plugins.module_utils.libvirt_connection imp
     connection,
 )
 
+# The agent has answered by then.
+CRASH_SECONDS = 1
 # root may write this whatever kernel.sysrq says; the agent runs it as root, and nobody waits for its end.
 CRASH = {
     "execute": "guest-exec",
-    "arguments": {"path": "/bin/sh", "arg": ["-c", "sleep 1; echo c > /proc/sysrq-trigger"]},
+    "arguments": {"path": "/bin/sh", "arg": ["-c", f"sleep {CRASH_SECONDS}; echo c > /proc/sysrq-trigger"]},
 }
 AGENT_SECONDS = 10
 
@@ -74,11 +81,16 @@ def crash(uri: str, name: str) -> None:
         bindings("libvirt_qemu").qemuAgentCommand(conn.lookupByName(name), json.dumps(CRASH), AGENT_SECONDS, 0)
 
 
-def break_it(uri: str, name: str, pid: int, how: str) -> None:
+def break_it(uri: str, name: str, pid: int, how: str) -> float:
+    """When it is broken, on this host's monotonic clock."""
     if how == "kill":
         os.kill(pid, signal.SIGKILL)
-    else:
-        crash(uri, name)
+        return time.monotonic()
+    crash(uri, name)
+    broken_at = time.monotonic() + CRASH_SECONDS
+    # Whoever watches from now on sees what is broken.
+    time.sleep(2 * CRASH_SECONDS)
+    return broken_at
 
 
 def main() -> None:
@@ -94,12 +106,13 @@ def main() -> None:
     pids = [qemu["pid"] for qemu in drill.qemus() if qemu["name"] == name]
     if not pids:
         module.fail_json(msg=f"{name} does not run on this host, and nothing was broken; plan anew, it may have moved")
+    broken_at = time.monotonic()
     if not module.check_mode:
         try:
-            break_it(uri, name, pids[0], how)
+            broken_at = break_it(uri, name, pids[0], how)
         except (OSError, LibvirtMissingError, LibvirtFailedError) as error:
             module.fail_json(msg=f"{name}: {how} failed: {error}")
-    module.exit_json(changed=True, pid=pids[0])
+    module.exit_json(changed=True, pid=pids[0], broken_at=broken_at)
 
 
 if __name__ == "__main__":

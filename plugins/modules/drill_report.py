@@ -50,6 +50,9 @@ options:
     description: By how many seconds O(began) may be wrong.
     type: float
     default: 0
+  broken_at:
+    description: When it was broken on the clock of O(host), where that is known; it makes O(began) exact.
+    type: float
   directory:
     description: Where the files are written.
     type: path

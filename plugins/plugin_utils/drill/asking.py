@@ -26,11 +26,11 @@ _RESOURCE = {
 }
 
 
-def prepare(request: Mapping[str, Any], hosts: Mapping[str, Any], plan: Any, status: str) -> dict[str, Any]:
+def prepare(request: Mapping[str, Any], hosts: Mapping[str, bool], plan: Any, status: str) -> dict[str, Any]:
     """``problems`` (lines; then nothing may be broken) and ``follow``, the VMs to watch with where the plan has them.
 
-    ``request``: kind, host, vm, unit, power (lab or fencing), lab_nodes. ``hosts``: host to its variables, of which
-    ``drill_allowed`` is read. ``status``: what ``crm_mon --output-as=xml`` says.
+    ``request``: kind, host, vm, unit, power (lab or fencing), lab_nodes. ``hosts``: host to whether it is marked for
+    drills. ``status``: what ``crm_mon --output-as=xml`` says.
     """
     try:
         known = as_plan(plan)
@@ -54,7 +54,7 @@ def _victim(request: Mapping[str, Any], plan: Mapping[str, Any]) -> str | None:
 
 
 def _asked(
-    request: Mapping[str, Any], hosts: Mapping[str, Any], plan: Mapping[str, Any], victim: str | None
+    request: Mapping[str, Any], hosts: Mapping[str, bool], plan: Mapping[str, Any], victim: str | None
 ) -> Iterator[str]:
     kind = request.get("kind")
     if kind not in KINDS:
@@ -64,7 +64,7 @@ def _asked(
         yield from _asked_vm(request, plan)
     elif victim is None or victim not in hosts:
         yield f"drill_host: is {say(victim)}, no host of the inventory; {did_you_mean(victim, hosts)}"
-    if victim is not None and victim in hosts and hosts[victim].get("drill_allowed") is not True:
+    if victim is not None and victim in hosts and hosts[victim] is not True:
         yield f"{victim}: is not marked for drills; set drill_allowed: true for it where that is wanted, and only there"
     if kind in HOST_KINDS and victim in plan["hosts"]:
         yield from _asked_host(request, plan, str(victim))
@@ -84,7 +84,8 @@ def _asked_host(request: Mapping[str, Any], plan: Mapping[str, Any], victim: str
     stranded = [vm for vm in (table or {"virtual_machines": ()})["virtual_machines"] if vm["ha"] and not vm["to"]]
     for vm in stranded:
         yield f"{victim}: {vm['name']} would not come back: {vm['reason']}; repair the plan first"
-    if table is None or not any(vm["ha"] for vm in table["virtual_machines"]):
+    follow = {vm["name"] for vm in plan["virtual_machines"] if vm["ha"] and vm["state"] == "running"}
+    if table is None or not any(vm["name"] in follow for vm in table["virtual_machines"]):
         yield f"{victim}: runs no VM with ha: true, so that nothing would be seen; choose another host"
     lab = {node.get("name") for node in request.get("lab_nodes") or ()}
     if request.get("power") == "lab":

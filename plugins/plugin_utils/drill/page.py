@@ -30,6 +30,7 @@ _STYLE = """
 .line .bar i{min-width:1px}
 .line .aim{position:absolute;top:0;bottom:0;width:2px;background:var(--ink)}
 .axis{display:flex;justify-content:space-between;font-size:.8rem;color:var(--soft)}
+td.n{white-space:nowrap}
 ul.lines{padding-left:1.2rem}
 """
 

@@ -73,9 +73,9 @@ def note(changes: list[list[Any]], at: float, up: bool) -> None:
 
 
 def waiting(follow: Iterable[Mapping[str, Any]], guests: Mapping[str, Sequence[Sequence[Any]]]) -> list[str]:
-    """The VMs that are to come back and did not yet: one is back when it answered after it had been silent.
+    """The VMs that are to come back and do not answer now. When the watching begins all that was broken is broken.
 
     A guest that only its agent tells of is seen by the host that starts it alone; the others wait until the time is up.
     """
     to_come = [str(vm["name"]) for vm in follow if vm["restarts"]]
-    return [name for name in to_come if not any(up for _, up in list(guests.get(name, ()))[1:])]
+    return [name for name in to_come if not guests.get(name) or not guests[name][-1][1]]

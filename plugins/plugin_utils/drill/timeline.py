@@ -10,7 +10,7 @@ clock anywhere). QEMU's start is read from the kernel, the cluster's steps from 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -29,6 +29,11 @@ _SAID: tuple[tuple[str, str], ...] = (
     ("starting", r"Initiating start operation (?P<vm>\S+)_start_0(?: locally)? on (?P<host>\S+)"),
     ("start_failed", r"Result of start operation for (?P<vm>\S+) on (?P<host>\S+): (?!ok\b)"),
 )
+SPOKEN = {what for what, _ in _SAID}
+# What happens once in a drill, whoever says it again; the rest of what is spoken is an echo for a moment.
+ONCE = {"noticed", "lost", "fencing", "fenced"}
+ECHO_SECONDS = 3.0
+UNLIMITED = float("inf")
 SAID = tuple((what, re.compile(pattern, re.IGNORECASE)) for what, pattern in _SAID)
 
 
@@ -40,12 +45,16 @@ def clock_difference(samples: Iterable[Mapping[str, Any]]) -> tuple[float, float
 
 
 def timeline(
-    began: float, watches: Mapping[str, Sequence[Mapping[str, Any]]], guests: Mapping[str, Sequence[Any]]
+    began: float,
+    watches: Mapping[str, Sequence[Mapping[str, Any]]],
+    guests: Mapping[str, Sequence[Any]],
+    broken: Collection[str] = (),
 ) -> tuple[list[Event], float]:
     """The events in order, and how exact their times are.
 
     ``began``: when it was broken, on the controller's clock. ``watches``: host to its samples. ``guests``: VM to its
     changes, pairs of the controller's clock and whether it answered, the first one what was seen at first.
+    ``broken``: VMs that went down; one of them that answered when it was first asked had come back by then.
     """
     found: list[Event] = []
     exact = 0.0
@@ -55,6 +64,8 @@ def timeline(
             exact = max(exact, error)
             found += _of_host(host, samples, began + difference)
     for vm, changes in guests.items():
+        if vm in broken and changes and changes[0][1]:
+            found.append(Event(changes[0][0] - began, "up", None, vm, "guest", "answers when it is first asked"))
         for (_, before), (at, up) in pairwise(changes):
             if up != before:
                 what = "up" if up else "down"
@@ -98,17 +109,17 @@ def _meaning(host: str, line: Mapping[str, Any], began: float) -> Event | None:
 
 
 def _without_echoes(events: Iterable[Event]) -> list[Event]:
-    """Ordered; what all hosts say about one thing is said once, when it was said first.
+    """Ordered; what several hosts say about one thing is said once, when it was said first.
 
-    A VM may start, fail and go down more than once, so that only the cluster's words on a host are echoes.
+    A VM may start, fail and go down more than once, and a try to fence as well, so that what is later is no echo.
     """
     kept: list[Event] = []
-    said: set[tuple[Any, ...]] = set()
+    said: dict[tuple[Any, ...], float] = {}
     for event in sorted(events, key=lambda event: (event.at, event.what, event.vm or "", event.source)):
-        once = event.what in ("noticed", "lost", "fencing", "fenced")
-        key = (event.what, event.host)
-        if once and key in said:
+        key = (event.what, event.host, event.vm)
+        longest = UNLIMITED if event.what in ONCE else ECHO_SECONDS if event.what in SPOKEN else 0.0
+        if key in said and event.at - said[key] < longest:
             continue
-        said.add(key)
+        said[key] = event.at
         kept.append(event)
     return kept

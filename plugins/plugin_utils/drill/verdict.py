@@ -8,7 +8,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ansible_collections.croft.infra.plugins.plugin_utils.drill.model import HOST_KINDS, SCHEMA_VERSION, Event
-from ansible_collections.croft.infra.plugins.plugin_utils.drill.timeline import longest_silence, timeline
+from ansible_collections.croft.infra.plugins.plugin_utils.drill.timeline import (
+    clock_difference,
+    longest_silence,
+    timeline,
+)
 
 _ON_HOST = ("noticed", "lost", "fencing", "fenced")
 _DIGITS = 2
@@ -21,8 +25,9 @@ def judge(asked: Mapping[str, Any], watched: Mapping[str, Any]) -> dict[str, Any
     ``ended`` on the controller's clock, ``inexact`` (how well ``began`` is known), ``watches`` and ``guests`` as
     ``timeline`` takes them.
     """
-    events, exact = timeline(watched["began"], watched["watches"], watched["guests"])
     follow = asked["follow"]
+    broken = {vm["name"] for vm in follow if vm["restarts"]}
+    events, exact = timeline(watched["began"], watched["watches"], watched["guests"], broken)
     lasted = watched["ended"] - watched["began"]
     lines = [] if asked["kind"] not in HOST_KINDS else _of_host(asked["host"], events)
     vms = []
@@ -62,11 +67,23 @@ def judge(asked: Mapping[str, Any], watched: Mapping[str, Any]) -> dict[str, Any
     }
 
 
-def gather(watched: Mapping[str, Mapping[str, Any]], began: float, inexact: float) -> dict[str, Any]:
+def gather(
+    watched: Mapping[str, Mapping[str, Any]],
+    began: float,
+    inexact: float,
+    broken: tuple[str, float] | None = None,
+) -> dict[str, Any]:
     """What several hosts watched as one: ``watched`` of ``judge``.
 
+    ``broken``: a host, and when it was broken on that host's own clock, which its samples set against the
+    controller's.
     The guests were asked from one place, so that all views of them are alike; the one that saw the last change counts.
     """
+    watches = {host: own.get("samples", []) for host, own in sorted(watched.items())}
+    if broken is not None and watches.get(broken[0]):
+        difference, error = clock_difference(watches[broken[0]])
+        # Never earlier than it was asked for, or later than that was done.
+        began, inexact = min(max(broken[1] - difference, began), began + inexact), min(error, inexact)
     guests: dict[str, list[Any]] = {}
     for own in watched.values():
         for name, changes in own.get("guests", {}).items():
@@ -77,7 +94,7 @@ def gather(watched: Mapping[str, Mapping[str, Any]], began: float, inexact: floa
         "began": began,
         "ended": max((own["ended"] for own in watched.values() if "ended" in own), default=began),
         "inexact": inexact,
-        "watches": {host: own.get("samples", []) for host, own in sorted(watched.items())},
+        "watches": watches,
         "guests": guests,
     }
 
