@@ -59,7 +59,7 @@ def main() -> None:
         return str(out)
 
     # Without an attribute a node is active.
-    standby = "value=on" in call("--query", "--default", "off")
+    standby = "value=on" in call("--query")
     changed = standby != (module.params["state"] == "standby")
     if changed and not module.check_mode:
         call("--update", "off" if standby else "on")

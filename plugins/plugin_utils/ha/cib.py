@@ -151,6 +151,7 @@ def _vm(parent: Element, vm: HaVm, settings: Settings) -> None:
         {
             # What a VM takes is the sizing rules' to say.
             "autoset_utilization_cpu": "false",
+            "autoset_utilization_host_memory": "false",
             "autoset_utilization_hv_memory": "false",
             "config": f"{settings.config_dir}/{vm.name}.xml",
             "hypervisor": "qemu:///system",

@@ -17,7 +17,8 @@ def vm(name: str, folder: str = DIR, memory: int = 192, role: str = "") -> str:
         f'<primitive id="{name}" class="ocf" provider="heartbeat" type="VirtualDomain">'
         f'<instance_attributes id="{name}-i"><nvpair id="{name}-c" name="config" value="{folder}/{name}.xml"/>'
         f"</instance_attributes>{meta if role else ''}"
-        f'<utilization id="{name}-u"><nvpair id="{name}-u-memory" name="memory" value="{memory}"/></utilization></primitive>'
+        f'<utilization id="{name}-u"><nvpair id="{name}-u-memory" name="memory" value="{memory}"/></utilization>'
+        "</primitive>"
     )
 
 
