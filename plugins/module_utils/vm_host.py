@@ -169,7 +169,7 @@ class VmHost:
             config=about.fields,
             live=live,
             persistent=bool(domain.isPersistent()),
-            strays=strays(domain.XMLDesc(self.config_flags()), now, [wish.mac]),
+            strays=strays(domain.XMLDesc(self.config_flags()), now, wish.macs),
             disk_path=disk_path,
             disk_bytes=None if disk is None else int(disk.info()[1]),
             seed=seed_state,

@@ -120,7 +120,7 @@ def test_all_problems_of_classes_at_once() -> None:
 LIMITS = st.sampled_from([0.05, 0.1, 0.25, 0.5, 1.5])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(LIMITS, LIMITS, st.integers(1, 4), st.lists(st.integers(1, 12), max_size=6))
 def test_a_class_of_all_hosts_is_the_policy_of_all_hosts(share: float, cpu: float, most: int, sizes: list[int]) -> None:
     rules = {"vm-share": {"limit": share}, "cpu-overcommit": {"limit": cpu}, "consolidation": {"min": 1, "max": most}}

@@ -305,7 +305,7 @@ SMALL = st.lists(st.tuples(st.integers(1, 3), st.integers(1, 3), st.integers(1, 
 ROOMS = st.lists(st.tuples(st.integers(1, 5), st.integers(1, 5)), min_size=1, max_size=3)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(SMALL, ROOMS)
 def test_a_refusal_means_that_no_way_of_placing_passes(
     wanted: list[tuple[int, int, int]], rooms: list[tuple[int, int]]

@@ -82,7 +82,7 @@ def test_long_lists_are_cut_with_a_count() -> None:
     assert "... and 4 more differences" in render_terminal(made)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(1, 40), st.integers(1, 9), st.integers(1, 9))
 def test_differences_change_no_verdict(threads: int, vcpus: int, disk: int) -> None:
     hosts = real(found("web1", vcpus=vcpus, disk_gib=disk), threads=threads)

@@ -49,7 +49,7 @@ def crowded(draw: st.DrawFn) -> tuple[dict[str, Any], list[dict[str, Any]], dict
     return own, vms, policy
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(crowded())
 def test_the_fix_is_the_smallest_change_that_passes(case: Any) -> None:
     own, vms, policy = case

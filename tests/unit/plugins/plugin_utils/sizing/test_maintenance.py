@@ -200,7 +200,7 @@ def cases(draw: st.DrawFn) -> tuple[dict[str, Any], list[dict[str, Any]], Any, s
     return resting(live, *draw(st.sets(st.sampled_from(sorted(hosts))))), vms, there, draw(st.sampled_from(PLACEMENTS))
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
 @given(cases(), st.sampled_from(["local", "centralized"]))
 def test_whatever_is_asked_nothing_new_comes_to_a_host_in_maintenance(case: Any, layout: str) -> None:
     hosts, vms, there, placement = case
@@ -211,7 +211,7 @@ def test_whatever_is_asked_nothing_new_comes_to_a_host_in_maintenance(case: Any,
     assert not {restart["to"] for death in made["failover"] for restart in death["virtual_machines"]} & closed
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.too_slow])
 @given(cases())
 def test_a_host_that_takes_nothing_is_as_good_as_none_for_what_is_new(case: Any) -> None:
     # Without VMs of its own a host in maintenance changes a plan no more than one that is not there.

@@ -483,7 +483,7 @@ def judge(case: tuple[Any, Any, Where, str], wave: list[dict[str, Any]], *, drai
             assert not new, (state, wave)
 
 
-@settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=250, suppress_health_check=[HealthCheck.too_slow])
 @given(cases(), st.data())
 def test_whatever_ends_first_no_rule_breaks(case: Any, data: st.DataObject) -> None:
     hosts, vms, where, layout = case
@@ -509,7 +509,7 @@ def tight(lines: set[str], entry: dict[str, Any], to: str) -> bool:
     return bool(lines & {f"{what} {to}" for what in limits})
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
 @given(cases())
 def test_one_vm_is_refused_when_no_host_takes_it(case: Any) -> None:
     hosts, vms, where, layout = case
@@ -529,7 +529,7 @@ def test_one_vm_is_refused_when_no_host_takes_it(case: Any) -> None:
     assert bool(made["waves"]) == bool(good), (good, made)
 
 
-@settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=250, suppress_health_check=[HealthCheck.too_slow])
 @given(cases())
 def test_a_host_is_emptied_when_it_can_be(case: Any) -> None:
     hosts, vms, where, layout = case

@@ -376,7 +376,7 @@ KEYS = st.sampled_from(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     vms=ANYTHING | st.lists(st.dictionaries(KEYS, ANYTHING), max_size=3),
     policy=ANYTHING | st.dictionaries(KEYS, ANYTHING | st.lists(st.dictionaries(KEYS, ANYTHING), max_size=2)),

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from sizing_cases import breaks, cluster, found, host, plan, vm
 
 # Memory in few big steps and small hosts: most cases are near a limit, and exact fits happen.
-SLOW = settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+SLOW = settings(max_examples=120, suppress_health_check=[HealthCheck.too_slow])
 LAYOUTS = st.sampled_from(["local", "centralized", "distributed"])
 
 

@@ -204,7 +204,7 @@ def allowed(before: frozenset[str], after: frozenset[str], entry: dict[str, Any]
     return not new and not worse
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
 @given(cases())
 def test_every_step_is_legal_and_the_plan_is_the_shortest(case: Any) -> None:
     hosts, vms, where, layout = case

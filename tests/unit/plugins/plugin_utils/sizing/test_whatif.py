@@ -139,7 +139,7 @@ def test_what_is_no_plan_or_no_shape() -> None:
         headroom(plan(cluster(1), []), {"memory_mib": 1, "disk_gib": 1})
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(1, 3), st.integers(1, 12), st.sampled_from([1000, 7000, 20000]), st.sampled_from([0, 1, 5]))
 def test_headroom_is_what_a_plan_admits(size: int, vcpus: int, memory: int, others: int) -> None:
     made = plan({f"h{i}": host() for i in range(size)}, [vm(f"o{i}") for i in range(others)])
