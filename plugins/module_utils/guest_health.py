@@ -119,6 +119,8 @@ def observe(memory: Memory | None, seen: Seen, policy: Policy) -> Memory:
     """The memory with one more look in it."""
     if memory is None:
         memory = _anew(seen, resets=(), gave_up=None)
+    # What is left after a panic was reset, so that it is paused, and not resumed.
+    crashed = seen.state == "crashed" or (memory.crashed and seen.state == "paused" and seen.run == memory.run)
     resets = tuple(at for at in memory.resets if seen.at - at < policy.reset_window) + (seen.at,) * seen.panics
     if seen.run != memory.run:
         # Somebody stopped and started it, which also says: try again.
@@ -135,7 +137,6 @@ def observe(memory: Memory | None, seen: Seen, policy: Policy) -> Memory:
     elif seen.agent == "closed":
         # Whoever closed it was alive; there is no answer to wait for.
         memory = replace(memory, answered_at=seen.at)
-    crashed = seen.state == "crashed" or (memory.crashed and seen.state == "paused")
     return replace(memory, at=seen.at, block=seen.block, cpu=seen.cpu, crashed=crashed)
 
 

@@ -20,7 +20,7 @@ Play = Callable[..., Any]
 # Who does what.
 STOPS, PANICS, BUSY, PAUSED = "web1", "app1", "cache1", "mon1"
 ASKED = {STOPS: ["agent", "watchdog"], PANICS: ["agent"], BUSY: ["agent", "watchdog"], PAUSED: ["agent"]}
-TIMES = {"interval": 2, "agent_timeout": 2, "silence": 8, "quiet": 20, "grace": 60}
+TIMES = {"interval": 2, "agent_timeout": 2, "silence": 8, "quiet": 35, "grace": 60}
 PATIENCE = 400
 # Above everything else in the guest, its agent and what feeds its watchdog among it, and through to the disk.
 SPIN = (

@@ -170,6 +170,8 @@ def test_panics_are_counted_and_the_fourth_is_left_for_people(watch: Watch, look
     web1.state = 6
     looks(host, 2, heard=Heard(panics=1))
     assert (verdict(watch), web1.done) == (GIVE_UP, ["reset"])
+    # libvirt tells of this reset, too.
+    looks(host, 2, heard=Heard(booted=True))
     watch.clear(["web1"])
     looks(host)
     assert (web1.done, web1.on_crash) == (["reset", "reset", "resume"], "restart")
