@@ -7,7 +7,8 @@ when they are not there and stay. VM and container have the same userland, busyb
 tables and written to `build/bench/containers.md`, `containers.json` and `containers.svg`.
 
 `CROFT_BENCH_CONTAINERS` sets the steps (10,100,300,1000), `CROFT_BENCH_INSTANCES` how many VMs and containers are held
-beside each other (5).
+beside each other (5). What the whole machine lost of its memory counts all that runs on it, and means nothing where it
+does other work.
 """
 
 from __future__ import annotations
