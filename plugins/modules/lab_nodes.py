@@ -126,10 +126,16 @@ steps:
   type: list
   elements: str
   sample: [create bridge, create kvm1, start kvm1]
+finished:
+  description: When the last step was done, in seconds of this machine's monotonic clock.
+  returned: always
+  type: float
+  sample: 1234.56
 """
 
 import ipaddress
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -200,9 +206,13 @@ def main() -> None:
             machine.carry_out(todo, nodes)
     except LabError as error:
         module.fail_json(msg=str(error))
+    finished = time.monotonic()
     done = [str(step) for step in todo]
     module.exit_json(
-        changed=bool(todo), steps=done, diff={"before": "", "after": "".join(f"{step}\n" for step in done)}
+        changed=bool(todo),
+        steps=done,
+        finished=finished,
+        diff={"before": "", "after": "".join(f"{step}\n" for step in done)},
     )
 
 

@@ -1,6 +1,6 @@
 # Copyright: the croft contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""report.html: the plan on one page that needs nothing else, for a phone, a desk, paper and the dark; no scripts."""
+"""report.html: the plan on one page."""
 
 from __future__ import annotations
 
@@ -8,62 +8,10 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
+from ansible_collections.croft.infra.plugins.plugin_utils.page import page, table
 from ansible_collections.croft.infra.plugins.plugin_utils.sizing.terminal import number, packing_line, sets_line
 
 MOST_ROWS = 500
-
-_STYLE = """
-:root{color-scheme:light dark;--ink:#1b1f24;--soft:#57606a;--line:#d0d7de;--page:#fff;--box:#f6f8fa;--used:#2f6fdb;
-  --kept:#9aa4af;--free:#e4e9ee;--bad:#b3261e;--warn:#8a5a00;--good:#1a7f37;--note:#57606a}
-@media(prefers-color-scheme:dark){:root{--ink:#e6edf3;--soft:#9aa4af;--line:#3b434c;--page:#0f1318;--box:#171c22;
-  --used:#6ea2f5;--kept:#697480;--free:#2b323a;--bad:#ff8a80;--warn:#e3b341;--good:#57c773;--note:#9aa4af}}
-*{box-sizing:border-box}
-body{margin:0;font:16px/1.5 system-ui,sans-serif;color:var(--ink);background:var(--page)}
-main{max-width:70rem;margin:0 auto;padding:1rem}
-h1{font-size:1.6rem;margin:.5rem 0}
-h2{font-size:1.2rem;margin:2rem 0 .6rem}
-p{margin:.3rem 0}
-.soft{color:var(--soft)}
-.deny,.refused{color:var(--bad)}
-.warn{color:var(--warn)}
-.admitted{color:var(--good)}
-.waived,.info{color:var(--note)}
-.figures{display:flex;flex-wrap:wrap;gap:.5rem;padding:0;margin:1rem 0;list-style:none}
-.figures li{background:var(--box);border:1px solid var(--line);border-radius:.4rem;padding:.4rem .8rem}
-.figures b{font-size:1.3rem;display:block;line-height:1.2}
-.hosts{display:grid;gap:.8rem;grid-template-columns:repeat(auto-fill,minmax(min(100%,20rem),1fr))}
-.host,.finding{background:var(--box);border:1px solid var(--line);border-radius:.4rem;padding:.6rem .8rem;
-  overflow-wrap:anywhere}
-.host h3{font-size:1rem;margin:0}
-.bar{display:flex;height:.7rem;background:var(--free);border-radius:.2rem;overflow:hidden}
-.bar i{display:block;background:var(--used)}
-.bar i.kept{background:var(--kept)}
-.bar.over{outline:2px solid var(--bad)}
-.row{display:flex;flex-wrap:wrap;justify-content:space-between;gap:0 1rem;font-size:.85rem;margin-top:.5rem}
-.row span{white-space:nowrap}
-.host p{font-size:.85rem;margin-top:.5rem}
-.finding{margin:.5rem 0;border-left:.3rem solid currentColor}
-.finding *{color:var(--ink)}
-.finding .tag{color:inherit;font-weight:600}
-summary{cursor:pointer;font-weight:600;margin:1rem 0 .3rem}
-.scroll{overflow-x:auto}
-table{border-collapse:collapse;width:100%;font-size:.9rem}
-th,td{text-align:left;padding:.35rem .6rem;border-bottom:1px solid var(--line);vertical-align:top}
-th{white-space:nowrap}
-td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}
-.key i{display:inline-block;width:.8rem;height:.8rem;border-radius:.15rem;margin:0 .3rem 0 .8rem;
-  vertical-align:-.05rem}
-@media(max-width:40rem){
-  thead{display:none}
-  table,tbody,tr,td{display:block}
-  tr{background:var(--box);border:1px solid var(--line);border-radius:.4rem;margin:.5rem 0;padding:.4rem .8rem}
-  td,td.n{border:0;padding:.1rem 0;text-align:left;overflow-wrap:anywhere}
-  td::before{content:attr(data-label) ": ";color:var(--soft)}
-  td:first-child{font-weight:600}
-  td:first-child::before{font-weight:400}
-}
-@media print{.host,.finding{break-inside:avoid}}
-"""
 
 
 def render_html(plan: Mapping[str, Any]) -> str:
@@ -82,13 +30,7 @@ def render_html(plan: Mapping[str, Any]) -> str:
         _waivers(plan["waivers"]),
         _differences(plan["differences"]),
     ]
-    return (
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>Plan {escape(verdict)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n<main>\n"
-        + "\n".join(section for section in sections if section)
-        + "\n</main>\n</body>\n</html>\n"
-    )
+    return page(f"Plan {verdict}", sections)
 
 
 def _head(plan: Mapping[str, Any]) -> str:
@@ -243,7 +185,7 @@ def _failover(deaths: Sequence[Mapping[str, Any]]) -> str:
             verdict += " (the search met its bound)"
         rows.append((escape(death["host"]), verdict, moved, down))
     heads = ("Host that dies", "All its HA VMs restart", "Restarted where", "Not restarted")
-    return f"<h2>When a host dies</h2>{_table(heads, rows)}{_more(len(deaths))}"
+    return f"<h2>When a host dies</h2>{table(heads, rows)}{_more(len(deaths))}"
 
 
 def _sets(sets: Mapping[str, Any] | None) -> str:
@@ -258,11 +200,11 @@ def _sets(sets: Mapping[str, Any] | None) -> str:
         )
         for lost in sets["lost"]
     ]
-    table = _table(("Hosts that die together", "HA VMs that find no host", "Proved"), rows) if rows else ""
+    named = table(("Hosts that die together", "HA VMs that find no host", "Proved"), rows) if rows else ""
     rest = sets["broken"] - len(rows)
     more = f'<p class="soft">... and {rest} more sets that are not survived</p>' if rest else ""
     said = escape(sets_line(sets))
-    return f'<h2>When several hosts die at once</h2><p class="{kind}">{said}.</p>{table}{more}'
+    return f'<h2>When several hosts die at once</h2><p class="{kind}">{said}.</p>{named}{more}'
 
 
 def _rules(rules: Sequence[Mapping[str, Any]]) -> str:
@@ -277,7 +219,7 @@ def _rules(rules: Sequence[Mapping[str, Any]]) -> str:
         cells = (rule["id"], rule["title"], rule["level"], options, rule["checked"], rule["broken"], f"{value} {where}")
         rows.append(tuple(escape(str(cell)) for cell in cells))
     heads = ("Rule", "Says", "Level", "Limits", "Measured", "Broken", "Closest to its limit")
-    return f"<h2>Rules</h2>{_table(heads, rows, numbers=(4, 5))}"
+    return f"<h2>Rules</h2>{table(heads, rows, numbers=(4, 5))}"
 
 
 def _classes(classes: Mapping[str, Mapping[str, Any]]) -> str:
@@ -287,7 +229,7 @@ def _classes(classes: Mapping[str, Mapping[str, Any]]) -> str:
     for name, its in classes.items():
         limits = [f"{rule}: {_options(options)}" for rule, options in its["rules"].items()]
         rows.append(tuple(escape(cell) for cell in (name, ", ".join(its["hosts"]), "; ".join(limits) or "-")))
-    return f"<h2>Host classes</h2>{_table(('Class', 'Hosts', 'Limits of its own'), rows)}"
+    return f"<h2>Host classes</h2>{table(('Class', 'Hosts', 'Limits of its own'), rows)}"
 
 
 def _options(options: Mapping[str, Any]) -> str:
@@ -314,7 +256,7 @@ def _vms(vms: Sequence[Mapping[str, Any]]) -> str:
         for vm in vms[:MOST_ROWS]
     ]
     heads = ("VM", "Host", "vCPUs", "Memory GiB", "Disk GiB", "Workload", "HA")
-    return f"<h2>VMs</h2>{_table(heads, rows, numbers=(2, 3, 4))}{_more(len(vms))}"
+    return f"<h2>VMs</h2>{table(heads, rows, numbers=(2, 3, 4))}{_more(len(vms))}"
 
 
 def _waivers(waivers: Sequence[Mapping[str, Any]]) -> str:
@@ -336,7 +278,7 @@ def _waivers(waivers: Sequence[Mapping[str, Any]]) -> str:
         for w in waivers
     ]
     heads = ("Rule", "For", "Reason", "Owner", "Until", "State", "Findings it covers")
-    return f"<h2>Waivers</h2>{_table(heads, rows, numbers=(6,))}"
+    return f"<h2>Waivers</h2>{table(heads, rows, numbers=(6,))}"
 
 
 def _advice(advice: Sequence[Mapping[str, Any]]) -> str:
@@ -353,7 +295,7 @@ def _advice(advice: Sequence[Mapping[str, Any]]) -> str:
         for one in advice[:MOST_ROWS]
     ]
     heads = ("VM", "Workload", "Best as", "Share of a host", "Why")
-    return f"<h2>Advice</h2>{_table(heads, rows, numbers=(3,))}{_more(len(advice))}"
+    return f"<h2>Advice</h2>{table(heads, rows, numbers=(3,))}{_more(len(advice))}"
 
 
 def _differences(differing: Sequence[Mapping[str, Any]]) -> str:
@@ -367,23 +309,7 @@ def _differences(differing: Sequence[Mapping[str, Any]]) -> str:
         rows.append(tuple(escape(cell) for cell in cells))
     heads = ("Host", "VM", "What", "Inventory", "Found", "In words")
     said = "<p>What is declared wins; none of these breaks a rule by itself.</p>"
-    return f"<h2>Where inventory and hosts differ</h2>{said}{_table(heads, rows)}{_more(len(differing))}"
-
-
-def _table(heads: Sequence[str], rows: Sequence[Sequence[str]], numbers: Sequence[int] = ()) -> str:
-    """A table of cells that are HTML already; on a phone each row is a card, its cells named by the head."""
-    kinds = [' class="n"' if i in numbers else "" for i in range(len(heads))]
-    head = "".join(f"<th{kind}>{escape(name)}</th>" for name, kind in zip(heads, kinds, strict=True))
-    body = "".join(
-        "<tr>"
-        + "".join(
-            f'<td{kind} data-label="{escape(name)}">{cell}</td>'
-            for name, kind, cell in zip(heads, kinds, row, strict=True)
-        )
-        + "</tr>"
-        for row in rows
-    )
-    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    return f"<h2>Where inventory and hosts differ</h2>{said}{table(heads, rows)}{_more(len(differing))}"
 
 
 def _more(total: int) -> str:
