@@ -62,7 +62,7 @@ class VmHost:
     """
 
     def __init__(
-        self, stores: Stores, sleep: Callable[[float], None] = time.sleep, ha_directory: str | None = None
+        self, stores: Stores, sleep: Callable[[float], None] = time.sleep, *, ha_directory: str | None = None
     ) -> None:
         self.conn = stores.conn
         self.stores = stores

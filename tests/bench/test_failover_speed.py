@@ -12,7 +12,6 @@ writes, and every write that its disk acknowledged is looked for afterwards; and
 from __future__ import annotations
 
 import os
-import re
 import socket
 import statistics
 import subprocess
@@ -25,7 +24,7 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "molecule"))
-from on_lab import GUESTS, HOSTS, KNOWN, SSH, STATE, guest, node
+from on_lab import GUESTS, HOSTS, KNOWN, SSH, STATE, Watch, guest, node, places
 
 ROUNDS = int(os.environ.get("CROFT_BENCH_FAILOVERS", "3"))
 VM = os.environ.get("CROFT_BENCH_VM", "app1")
@@ -52,36 +51,6 @@ def wait(what: Callable[[], bool], seconds: int, pause: float = 0.1) -> float:
         assert time.monotonic() - begun < seconds, what
         time.sleep(pause)
     return time.monotonic() - begun
-
-
-def places() -> dict[str, list[str]]:
-    """The hosts on which each VM runs, by the processes on this machine: no node has to answer for it."""
-    found: dict[str, list[str]] = {}
-    for entry in Path("/proc").iterdir():
-        try:
-            argv = (entry / "cmdline").read_bytes().split(b"\0")
-            if b"qemu-system" not in argv[0] or b"-name" not in argv:
-                continue
-            vm = re.match(r"guest=([^,]+)", argv[argv.index(b"-name") + 1].decode())
-            host = (entry / "root/etc/hostname").read_text().strip()
-        except (OSError, IndexError):
-            continue
-        if vm:
-            found.setdefault(vm[1], []).append(host)
-    return found
-
-
-class Watch(threading.Thread):
-    """Looks all the time whether a VM runs on two hosts."""
-
-    def __init__(self) -> None:
-        super().__init__(daemon=True)
-        self.twice: list[tuple[str, list[str]]] = []
-        self.over = threading.Event()
-
-    def run(self) -> None:
-        while not self.over.wait(0.3):
-            self.twice += [(name, at) for name, at in places().items() if len(at) > 1]
 
 
 class Writer:

@@ -7,7 +7,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from on_lab import HOSTS, guest
+import pytest
+from on_lab import HOSTS, Watch, guest
 
 Play = Callable[..., Any]
 Cluster = Any
@@ -38,3 +39,21 @@ def test_the_vms_of_a_host_without_power_restart_elsewhere(
     run = play_here("site.yml")
     assert run.rc == 0, run.output
     assert not run.changed
+
+
+@pytest.mark.parametrize("alone", HOSTS)
+def test_hosts_that_do_not_hear_each_other_never_run_one_vm(
+    alone: str, play: Play, all_nodes: list[dict[str, Any]], cluster: Cluster, whole_again: None
+) -> None:
+    """Of three nodes one is alone, whichever way the network is cut."""
+    lost = {name for name, host in cluster.where().items() if host == alone}
+    watch = Watch()
+    watch.start()
+    cluster.asked = next(host for host in HOSTS if host != alone)
+    bring(play, all_nodes, alone, "isolated")
+    cluster.wait(lambda: all(cluster.where().get(name, alone) != alone for name in lost))
+    cluster.wait(lambda: cluster.online() == set(HOSTS))
+    cluster.wait(cluster.whole)
+    watch.over.set()
+    assert watch.twice == []
+    assert 'status="success"' in cluster.call(f"stonith_admin --history {alone} --output-as=xml")
