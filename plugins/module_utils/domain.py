@@ -75,6 +75,7 @@ class Wish:
             accelerator=self.accelerator,
             cpu_model=self.cpu_model,
             first_boot_data=self.first_boot.digest,
+            network_options=self.shape.nics[0].options if self.shape.nics else None,
             max_vcpus=self.shape.max_vcpus,
             max_memory_mib=self.shape.max_memory_mib,
             disks=tuple(sorted(disk.name for disk in self.shape.disks)),
@@ -102,6 +103,7 @@ class Fields:
     accelerator: str
     cpu_model: str | None
     first_boot_data: str | None
+    network_options: str | None = None
     max_vcpus: int | None = None
     max_memory_mib: int | None = None
     disks: tuple[str, ...] = ()
