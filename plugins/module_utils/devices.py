@@ -72,12 +72,20 @@ class Nic:
     address: str | None = None
 
     @property
-    def path(self) -> str:
-        """Where it ends, and how: `lan`, `bridge br0, VLAN 10, in 1000 KiB/s`."""
-        parts = [self.source if self.link == "network" else f"{self.link} {self.source}"]
-        parts += [f"VLAN {self.vlan}"] if self.vlan else []
+    def place(self) -> str:
+        """Where it ends: `lan`, `bridge br0`."""
+        return self.source if self.link == "network" else f"{self.link} {self.source}"
+
+    @property
+    def options(self) -> str:
+        """How it ends there: `VLAN 10, in 1000 KiB/s`."""
+        parts = [f"VLAN {self.vlan}"] if self.vlan else []
         parts += [f"{word} {rate} KiB/s" for word, rate in (("in", self.inbound), ("out", self.outbound)) if rate]
         return ", ".join(parts)
+
+    @property
+    def path(self) -> str:
+        return ", ".join(part for part in (self.place, self.options) if part)
 
     @property
     def text(self) -> str:

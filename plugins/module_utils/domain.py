@@ -80,6 +80,7 @@ class Wish:
             cpu_model=self.cpu_model,
             first_boot_data=self.first_boot.digest,
             watchdog=self.watchdog,
+            network_options=self.shape.nics[0].options if self.shape.nics else None,
             max_vcpus=self.shape.max_vcpus,
             max_memory_mib=self.shape.max_memory_mib,
             disks=tuple(sorted(disk.name for disk in self.shape.disks)),
@@ -108,6 +109,7 @@ class Fields:
     cpu_model: str | None
     first_boot_data: str | None
     watchdog: bool = False
+    network_options: str | None = None
     max_vcpus: int | None = None
     max_memory_mib: int | None = None
     disks: tuple[str, ...] = ()

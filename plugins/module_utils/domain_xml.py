@@ -114,7 +114,8 @@ def _location(source: ET.Element) -> str | None:
 
 
 def _fields(root: ET.Element, marked: ET.Element | None) -> Fields:
-    card = root.find("devices/interface")
+    found = root.find("devices/interface")
+    card = None if found is None else hotplug.read_nic("", found)
     mac = root.find("devices/interface/mac")
     vcpu = root.find("vcpu")
     types = {value: key for key, value in DOMAIN_TYPES.items()}
@@ -123,12 +124,13 @@ def _fields(root: ET.Element, marked: ET.Element | None) -> Fields:
     return Fields(
         vcpus=int(vcpu.get("current") or vcpu.text or 0) if vcpu is not None else 1,
         memory_mib=memory_mib(root),
-        network=None if card is None else hotplug.read_nic("", card).path,
+        network=None if card is None else card.place,
         mac=None if mac is None else mac.get("address", "").lower(),
         accelerator=types.get(root.get("type", ""), root.get("type", "")),
         cpu_model=cpu,
         first_boot_data=None if marked is None else marked.get("first_boot_data"),
         watchdog=any(dog.attrib.items() >= WATCHDOG.items() for dog in root.iterfind("devices/watchdog")),
+        network_options=None if card is None else card.options,
         max_vcpus=int(vcpu.text or 0) if vcpu is not None else 1,
         max_memory_mib=hotplug.max_memory_mib(root, memory_mib(root)),
         disks=tuple(sorted(hotplug.disk_targets(root))),
@@ -346,7 +348,8 @@ def _set_interface(root: ET.Element, wish: Wish) -> None:
     if interface is None:
         hotplug.add_nic(devices, wish.nic)
     else:
-        hotplug.set_nic(interface, wish.nic)
+        # An entry without `networks` says nothing of VLAN and rates; those that people gave it stay.
+        hotplug.set_nic(interface, wish.nic, keep_options=not wish.shape.nics)
 
 
 def _set_watchdog(root: ET.Element) -> None:

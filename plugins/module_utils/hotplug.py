@@ -106,7 +106,7 @@ def add_nic(devices: ET.Element, nic: Nic) -> ET.Element:
     return card
 
 
-def set_nic(card: ET.Element, nic: Nic) -> None:
+def set_nic(card: ET.Element, nic: Nic, *, keep_options: bool = False) -> None:
     """Let a network card have that address and end there."""
     here = read_nic(nic.name, card)
     for tag in ("mac", "source"):
@@ -116,11 +116,12 @@ def set_nic(card: ET.Element, nic: Nic) -> None:
     assert mac is not None
     assert source is not None
     mac.set("address", nic.mac)
-    if here.path == nic.path:
+    if here.place != nic.place:
+        card.set("type", LINKS[nic.link])
+        source.attrib.clear()
+        source.attrib.update({"dev": nic.source, "mode": "bridge"} if nic.link == "macvtap" else {nic.link: nic.source})
+    if keep_options or here.options == nic.options:
         return
-    card.set("type", LINKS[nic.link])
-    source.attrib.clear()
-    source.attrib.update({"dev": nic.source, "mode": "bridge"} if nic.link == "macvtap" else {nic.link: nic.source})
     for tag in ("vlan", "bandwidth"):
         old = card.find(tag)
         if old is not None:

@@ -183,7 +183,7 @@ def _read(name: str, reader: _Entry, defaults: Defaults) -> Wish | None:
     for text in wrong:
         reader.wrong(text)
     if shape.nics:
-        network, mac = shape.nics[0].path, shape.nics[0].mac
+        network, mac = shape.nics[0].place, shape.nics[0].mac
     first_boot = _read_first_boot(name, str(identity), str(mac), reader, defaults)
     if shape.nics:
         more = tuple((nic.mac, nic.address) for nic in shape.nics[1:] if nic.address)

@@ -132,7 +132,14 @@ def test_a_running_domain_is_read() -> None:
     # host-model is what it was started with, though libvirt shows the model that this was on this host.
     fields = Fields(2, 1024, "lan", "52:54:00:aa:00:01", "kvm", "host-model", "abc")
     assert about.fields == replace(
-        fields, max_vcpus=4, max_memory_mib=1024, firmware="bios", tpm=False, hugepages=False, start=""
+        fields,
+        network_options="",
+        max_vcpus=4,
+        max_memory_mib=1024,
+        firmware="bios",
+        tpm=False,
+        hugepages=False,
+        start="",
     )
     assert describe(INACTIVE).fields.cpu_model == "EPYC"
     assert about.macs == ("52:54:00:aa:00:01", "52:54:00:aa:00:02")

@@ -64,7 +64,7 @@ CHANGES = [
     replace(GROWS, shape=replace(GROWS.shape, disks=(ExtraDisk("more", GIB),))),
     replace(GROWS, shape=replace(GROWS.shape, nics=(FIRST, replace(SECOND, vlan=None)))),
     replace(GROWS, shape=replace(GROWS.shape, hugepages=False, tpm=False, numa_node=0, start_order=None)),
-    replace(GROWS, shape=replace(GROWS.shape, nics=(replace(TAP, mac=vm_mac("web1")),)), network=TAP.path),
+    replace(GROWS, shape=replace(GROWS.shape, nics=(replace(TAP, mac=vm_mac("web1")),)), network=TAP.place),
 ]
 
 
@@ -122,3 +122,12 @@ def test_free_slots() -> None:
     assert describe(xml).free_slots == hotplug.ROOT_PORTS
     place = "<address type='pci' domain='0x0000' bus='0x02' slot='0x00' function='0x0'/>"
     assert describe(xml.replace("</rng>", f"{place}</rng>")).free_slots == hotplug.ROOT_PORTS - 1
+
+
+def test_a_rate_that_people_gave_the_first_card_stays() -> None:
+    slow = made(PLAIN).replace("</interface>", "<bandwidth><inbound average='100'/></bandwidth></interface>")
+    assert describe(slow).fields.differences(PLAIN.fields()) == []
+    assert "bandwidth" in edited(slow, replace(PLAIN, network="dmz"))
+    listed = replace(PLAIN, shape=Shape(nics=(FIRST,)))
+    assert [name for name, _here, _there in describe(slow).fields.differences(listed.fields())] == ["network_options"]
+    assert "bandwidth" not in edited(slow, listed)

@@ -50,3 +50,11 @@ def test_all_mistakes_are_told_at_once() -> None:
     assert len(problems) == 4
     assert any("web1: this name is there 2 times" in line for line in problems)
     assert guests_of("web1")[1] == ["virtual_machines[0]: is 'web1'; give a mapping with a name"]
+
+
+def test_the_address_of_the_first_card_counts() -> None:
+    cards = [{"network": "lan", "address": "10.0.0.7/24"}, {"network": "dmz", "address": "10.1.0.7/24"}]
+    ((guest,), problems) = guests_of([{"name": "a", "networks": cards}])
+    assert problems == []
+    assert guest.variables["ansible_host"] == "10.0.0.7"
+    assert guest.variables["vm_networks"] == cards

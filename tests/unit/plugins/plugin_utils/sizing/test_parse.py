@@ -387,3 +387,27 @@ def test_whatever_is_given_gives_lines_and_no_traceback(vms: Any, policy: Any, o
     made, lines = make_plan(["kvm1"], {"kvm1": own}, vms, policy=policy, storage_layout=layout, today=TODAY)
     assert made["verdict"] in ("admitted", "refused")
     assert all("\n" not in line and ": " in line for line in lines)
+
+
+def test_what_the_host_does_with_an_entry_goes_along_and_its_disks_count() -> None:
+    more = {
+        "max_memory_mib": 4096,
+        "disks": [{"name": "data", "size_gib": 30}],
+        "networks": [{"bridge": "br0", "address": "10.0.0.5/24"}, {"network": "dmz"}],
+    }
+    made = plan(cluster(1), [vm("web1", **more)])
+    entry = made["virtual_machines"][0]
+    assert {key: entry[key] for key in more} == more
+    assert (entry["network"], entry["address"], entry["mac"]) == ("br0", "10.0.0.5/24", vm_mac("web1"))
+    assert made["hosts"]["kvm1"]["used"] == {**made["hosts"]["kvm1"]["used"], "memory_mib": 1024, "disk_gib": 40}
+    # The plan's own entries are wishes again.
+    assert plan(cluster(1), [entry]) == made
+
+
+def test_what_the_host_would_refuse_is_refused_by_the_plan() -> None:
+    entry = vm("web1", max_vcpus=0, disks=[{"name": "data"}], firmware="efi")
+    assert problems_of(cluster(1), [entry]) == [
+        "virtual_machines[web1].max_vcpus: is 0; give a whole number of at least 1",
+        "virtual_machines[web1].disks[0].size_gib: is missing",
+        "virtual_machines[web1].firmware: is 'efi'; give bios or uefi",
+    ]
