@@ -226,7 +226,7 @@ def test_a_guest_that_does_not_stop_is_not_killed(conn: Any, apply: Apply, monke
     apply(WEB1)
     monkeypatch.setattr(libvirt.virDomain, "shutdown", lambda _domain: 0)
     monkeypatch.setattr(vm_host.time, "sleep", lambda _seconds: None)
-    monkeypatch.setattr(vm_host.VmHost.__init__, "__defaults__", (lambda _seconds: None, None))
+    monkeypatch.setattr(vm_host.VmHost.__init__, "__defaults__", (lambda _seconds: None,))
     outcome = apply(WEB1 | {"state": "stopped"}, predicts=False, stop_timeout=3)
     assert outcome["msg"].startswith(
         "web1: stop (running -> stopped, by asking the guest) failed: still running 3 s after"
