@@ -4,7 +4,8 @@
 
 The driver keeps its state as long as a process has it open, so croft's module runs in this process, on the driver that
 the unit tests prepare, and what Ansible needs to send and start it is measured as a task and added. The loop's modules
-each find the VMs that the driver's file has, and only look and compare: it would take longer with a real libvirt.
+each find the VMs that the driver's file has, and only look and compare: it would take longer with a real libvirt. They
+need Debian's python3-lxml.
 """
 
 from __future__ import annotations
