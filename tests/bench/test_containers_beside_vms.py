@@ -13,10 +13,12 @@ does other work.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 import shlex
+import socket
 import statistics
 import subprocess
 import sys
@@ -257,7 +259,7 @@ def test_a_thousand_containers(host: Node) -> None:
 
 
 class Pulse:
-    """The moment of the last sign of life of an address, by a ping five times a second."""
+    """The moment of the last sign of life of a node: its SSH port takes a connection, asked five times a second."""
 
     def __init__(self, address: str) -> None:
         self.last = time.monotonic()
@@ -267,9 +269,8 @@ class Pulse:
 
     def _watch(self) -> None:
         while not self._ends.wait(0.2):
-            command = ["ping", "-c1", "-W1", self._address]
             begun = time.monotonic()
-            if subprocess.run(command, stdout=subprocess.DEVNULL, check=False).returncode == 0:
+            with contextlib.suppress(OSError), socket.create_connection((self._address, 22), timeout=1):
                 self.last = begun
 
     def stop(self) -> float:
@@ -283,13 +284,17 @@ def test_a_node_of_a_swarm_dies() -> None:
     lab = yaml.safe_load((ROOT / SWARM / "group_vars/lab.yml").read_text())["lab_nodes"]
     state = yaml.safe_load((ROOT / SWARM / "group_vars/all.yml").read_text())["lab_state_dir"]
     manager, dies = Node("10.97.0.11", state), "swarm3"
+    # Swarm moves nothing back to a node that was away: spread anew.
+    manager.run("docker service update --force --quiet shop_web")
+    assert dies in manager.run("docker service ps shop_web --filter desired-state=running --format '{{.Node}}'")
     pulse = Pulse("10.97.0.13")
     off = [{**node, "state": "powered_off"} if node["name"] == dies else node for node in lab]
     cut = threading.Thread(target=playbook, args=(SWARM, "playbooks/lab.yml"), kwargs={"lab_nodes": off})
     cut.start()
     look = "docker service ps shop_web --filter desired-state=running --format '{{.Node}} {{.CurrentState}}'"
     for _look in range(600):
-        running = [line for line in manager.run(look).splitlines() if "Running" in line and not line.startswith(dies)]
+        told = manager.run(look, check=False).splitlines()
+        running = [line for line in told if "Running" in line and not line.startswith(dies)]
         if len(running) == 4:
             break
         time.sleep(0.2)
@@ -298,9 +303,8 @@ def test_a_node_of_a_swarm_dies() -> None:
     ended = time.monotonic()
     cut.join()
     took = ended - pulse.stop()
-    heartbeat = yaml.safe_load((ROOT / SWARM / "group_vars/swarm_managers.yml").read_text())[
-        "docker_swarm_heartbeat_seconds"
-    ]
+    variables = (ROOT / SWARM / "group_vars/swarm_managers.yml").read_text()
+    heartbeat = int(re.findall(r"^docker_swarm_heartbeat_seconds: (\d+)$", variables, re.M)[0])
     MEASURED["swarm"] = {"seconds": took, "heartbeat_seconds": heartbeat}
     MEASURED["swarm_table"] = (
         f"A node of three dies: its tasks ran on the others {took:.1f} s after its last sign of life (heartbeat "
