@@ -80,9 +80,12 @@ def watched(wishes: list[dict[str, Any]], play: Play) -> Iterator[Watched]:
     for name in ASKED:
         found.wait_until_up(name)
     yield found
-    found.on_host(PAUSED, f"virsh resume {PAUSED}")
+    # Wherever the test ended: the tests after it find guests that run.
+    found.on_host(PANICS, f"croft-guest-health clear {PANICS}")
+    found.on_host(PAUSED, f"[ $(virsh domstate {PAUSED}) != paused ] || virsh resume {PAUSED}")
     found.on_host(BUSY, f"virsh reset {BUSY}")
-    found.wait_until_up(BUSY)
+    for name in ASKED:
+        found.wait_until_up(name)
     # Nobody asks any more.
     assert play("playbooks/guest_health.yml").rc == 0
 
@@ -130,9 +133,8 @@ def gives_up_after_three(watched: Watched, play: Play) -> None:
 
     verify = play("playbooks/verify.yml", virtual_machines=watched.wishes)
     lines = [line for res in verify.results("ansible.builtin.assert", "runner_on_failed") for line in res["res"]["msg"]]
-    about_it = [line for line in lines if PANICS in line]
-    assert len(about_it) == 1, lines
-    assert "is not reset any more when it hangs: its kernel panicked" in about_it[0]
+    about_it = [line.partition(f"VM {PANICS} on {watched.hosts[PANICS]}: ")[2] for line in lines if PANICS in line]
+    assert [line.partition(":")[0] for line in about_it] == ["is not reset any more when it hangs", "state"], lines
 
     watched.on_host(PANICS, f"croft-guest-health clear {PANICS}")
     assert watched.wait(PANICS, lambda about: about["resets"])["resets"] == 1

@@ -61,20 +61,20 @@ def actions(run: Any, action: str) -> dict[str, list[str]]:
 
 
 def test_a_vm_goes_back_to_its_snapshot_and_old_ones_go(play: Play) -> None:
-    made = play("playbooks/snapshot.yml", snapshot=["web1"], snapshot_name="before")
+    made = play("playbooks/snapshot.yml", snapshot=["cache1"], snapshot_name="before")
     assert made.rc == 0, made.output
-    assert actions(made, "croft.infra.vm_snapshots") == {"web1": ["create"]}
-    assert not play("playbooks/snapshot.yml", snapshot=["web1"], snapshot_name="before").changed
-    answers("web1", "echo lost > /root/after; sync")
-    back = play("playbooks/snapshot.yml", snapshot_revert=[{"name": "web1", "snapshot": "croft-before"}])
+    assert actions(made, "croft.infra.vm_snapshots") == {"cache1": ["create"]}
+    assert not play("playbooks/snapshot.yml", snapshot=["cache1"], snapshot_name="before").changed
+    answers("cache1", "echo lost > /root/after; sync")
+    back = play("playbooks/snapshot.yml", snapshot_revert=[{"name": "cache1", "snapshot": "croft-before"}])
     assert back.rc == 0, back.output
-    assert answers("web1", "ls /root/after 2>/dev/null || echo gone").strip() == "gone"
+    assert answers("cache1", "ls /root/after 2>/dev/null || echo gone").strip() == "gone"
     # A drain would be refused by libvirt in its middle; it is told before.
-    refused = play("playbooks/migrate.yml", migrate=["web1"])
+    refused = play("playbooks/migrate.yml", migrate=["cache1"])
     assert "snapshots, with which libvirt moves no VM" in fatal(refused)
-    gone = play("playbooks/snapshot.yml", snapshot=["web1"], snapshot_create=False, snapshot_keep_last=0)
-    assert actions(gone, "croft.infra.vm_snapshots") == {"web1": ["remove"]}
-    assert not on_host("web1", "virsh snapshot-list --name web1").strip()
+    gone = play("playbooks/snapshot.yml", snapshot=["cache1"], snapshot_create=False, snapshot_keep_last=0)
+    assert actions(gone, "croft.infra.vm_snapshots") == {"cache1": ["remove"]}
+    assert not on_host("cache1", "virsh snapshot-list --name cache1").strip()
 
 
 def test_a_backup_of_a_running_vm_boots_as_another_and_holds_its_data(play: Play, wished: list[dict[str, Any]]) -> None:
