@@ -194,6 +194,8 @@ def test_a_repair_moves_what_breaks_a_rule(play_here: Play) -> None:
         to = HOSTS[before["web1"]]
         command = f"virsh migrate --live --p2p --tls --persistent --undefinesource web2 qemu+tls://{to}/system"
         node(HOSTS[before["web2"]], command)
+        # What a move by hand leaves behind.
+        node(to, "virsh autostart web2")
     assert where()["web1"] == where()["web2"]
     shown = play_here("playbooks/repair.yml")
     assert shown.rc == 0, shown.output
