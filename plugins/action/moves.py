@@ -61,6 +61,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             return {**result, "failed": True, "msg": "\n".join(["Nothing is moved:", *problems]), "problems": problems}
         for line in made["remarks"]:
             Display().display(line)
+        if arguments["drain"] is not None:
+            facts = own.get(arguments["drain"], {}).get("croft_host_facts", {})
+            result["clustered"] = bool(facts.get("clustered", True))
         return {**result, **made, "waves": addressed(made["waves"], variables)}
 
 

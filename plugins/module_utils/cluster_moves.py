@@ -12,8 +12,10 @@ import shutil
 import subprocess
 from collections.abc import Callable
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
+CONF = Path("/etc/corosync/corosync.conf")
 NO_SUCH_RESOURCE = 105
 # Looks at a cluster that has nothing to do, and at a VM that stays: it is not going to move.
 IDLE_LOOKS = 15
@@ -21,6 +23,11 @@ IDLE_LOOKS = 15
 
 class ClusterMoveError(Exception):
     """The cluster did not move the VM; the text says why."""
+
+
+def clustered() -> bool:
+    """Whether this host is in a Pacemaker cluster."""
+    return CONF.exists() and shutil.which("crm_standby") is not None
 
 
 def _crm_resource(*arguments: str) -> subprocess.CompletedProcess[str]:

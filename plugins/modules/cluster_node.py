@@ -35,12 +35,8 @@ member:
   type: bool
 """
 
-import shutil
-from pathlib import Path
-
 from ansible.module_utils.basic import AnsibleModule
-
-CONF = Path("/etc/corosync/corosync.conf")
+from ansible_collections.croft.infra.plugins.module_utils.cluster_moves import clustered
 
 
 def main() -> None:
@@ -48,7 +44,7 @@ def main() -> None:
         argument_spec={"state": {"type": "str", "choices": ["active", "standby"], "required": True}},
         supports_check_mode=True,
     )
-    if shutil.which("crm_standby") is None or not CONF.exists():
+    if not clustered():
         module.exit_json(changed=False, member=False)
 
     def call(*arguments: str) -> str:

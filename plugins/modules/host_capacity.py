@@ -90,6 +90,10 @@ maintenance:
   returned: success
   type: dict
   sample: {reason: new memory}
+clustered:
+  description: Whether the host is in a Pacemaker cluster.
+  returned: success
+  type: bool
 libvirt:
   description: Whether libvirt answered, its version, and why not.
   returned: success
@@ -102,6 +106,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.croft.infra.plugins.module_utils import inventory_of_host
 from ansible_collections.croft.infra.plugins.module_utils.capacity import devices_gib, file_system, read_capacity
+from ansible_collections.croft.infra.plugins.module_utils.cluster_moves import clustered
 from ansible_collections.croft.infra.plugins.module_utils.libvirt_connection import (
     DEFAULT_URI,
     LibvirtFailedError,
@@ -144,6 +149,7 @@ def main() -> None:
     # Of a server that does not answer yet nothing is known; of a pool of the host the file system that it will be on.
     unknown = (None, None) if any(pool["name"] == given["pool"] for pool in given["nfs_pools"]) else None
     found["maintenance"] = read_maintenance()
+    found["clustered"] = clustered()
     size, free = found.pop("size") or unknown or file_system(given["pool_path"])
     if given["osd_devices"]:
         size, missing = devices_gib(given["osd_devices"])

@@ -75,6 +75,10 @@ waves:
   type: list
   elements: dict
   sample: [{kvm2: [{name: web2, target: kvm1, address: 10.0.0.11}]}]
+clustered:
+  description: Whether the host of O(drain) is in a Pacemaker cluster.
+  returned: success, with O(drain)
+  type: bool
 remarks:
   description: What stays where it is, one line each.
   returned: success

@@ -43,11 +43,11 @@ def playbook(*names: str, **variables: Any) -> tuple[float, str]:
     return time.monotonic() - began, done.stdout
 
 
-def machines(count: int, pins: Sequence[str | None]) -> list[dict[str, Any]]:
+def machines(count: int, pins: Sequence[str | None], memory_mib: int = 192) -> list[dict[str, Any]]:
     """Small VMs, each with a pin of the list in turn."""
     entries: list[dict[str, Any]] = []
     for number in range(count):
-        about: Mapping[str, Any] = {"vcpus": 1, "memory_mib": 192, "disk_gib": 1}
+        about: Mapping[str, Any] = {"vcpus": 1, "memory_mib": memory_mib, "disk_gib": 1}
         host = pins[number % len(pins)]
         entries.append({"name": f"bench{number:02}", **about, **({"host": host} if host else {})})
     return entries

@@ -95,6 +95,15 @@ def test_nothing_to_move_is_no_failure() -> None:
     assert (result.get("failed"), result["waves"]) == (None, [])
 
 
+@pytest.mark.parametrize(
+    ("told", "clustered"), [({"clustered": False}, False), ({"clustered": True}, True), ({}, True)]
+)
+def test_a_cluster_is_asked_where_there_may_be_one(told: dict[str, bool], *, clustered: bool) -> None:
+    host = facts()
+    host["croft_host_facts"].update(told)
+    assert run({**HOSTVARS, "kvm3": host}, drain="kvm3")["clustered"] is clustered
+
+
 def test_problems_all_at_once() -> None:
     result = run(move=["nobody", {"name": "web1", "target": "kvm1"}, {"to": "kvm2"}])
     assert result["failed"]

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.croft.infra.plugins.module_utils import domain_xml, maintenance
+from ansible_collections.croft.infra.plugins.module_utils import cluster_moves, domain_xml, maintenance
 from ansible_collections.croft.infra.plugins.module_utils import libvirt_connection as connecting
 from ansible_collections.croft.infra.plugins.module_utils.store import Source, Store
 from ansible_collections.croft.infra.plugins.modules import host_capacity, virtual_machines
@@ -50,6 +51,15 @@ def test_a_pool_that_is_not_there_yet(conn: Any, run_module: RunModule, tmp_path
     assert set(found["capacity"]) == {
         *("sockets", "cores", "threads", "memory_mib", "numa_nodes", "disk_gib", "disk_free_gib"),
     }
+
+
+@pytest.mark.usefixtures("conn")
+def test_a_host_in_a_cluster_says_so(run_module: RunModule, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(cluster_moves, "CONF", tmp_path / "corosync.conf")
+    monkeypatch.setattr(cluster_moves.shutil, "which", {"crm_standby": "/usr/sbin/crm_standby"}.get)
+    assert run_module(host_capacity, {"pool": POOL, "uri": URI})["clustered"] is False
+    cluster_moves.CONF.touch()
+    assert run_module(host_capacity, {"pool": POOL, "uri": URI})["clustered"] is True
 
 
 def test_a_host_without_libvirt_is_no_failure(run_module: RunModule, monkeypatch: pytest.MonkeyPatch) -> None:
