@@ -111,6 +111,11 @@ def view_of(
     )
 
 
+def at_rest(view: View) -> bool:
+    """Whether no placement group is on its way: what every change of the map leads through is over."""
+    return not any(group.states & _PASSING for group in view.groups)
+
+
 def host_problems(view: View, host: str, wanted_mons: Sequence[str]) -> list[str]:
     """What speaks against taking a host out: one line each; nothing when it may go, or is gone already."""
     lines = []

@@ -10,7 +10,8 @@ module: ceph_departure
 short_description: Take a host or an OSD out of a Ceph cluster, when no byte is lost by it
 description:
   - Runs on a host that has the administrator's keyring. A step may be called again; what is done is no change.
-  - What speaks against it is told at once, one line each, by every step.
+  - What speaks against it is told at once, one line each, by every step. After a change of the map, as when a disk has
+    just died, it waits half a minute for the placement groups to find each other.
 options:
   host:
     description: The host that leaves, or that has the O(osd).
@@ -82,6 +83,8 @@ actions:
   elements: str
 """
 
+import time
+from collections.abc import Callable
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -93,6 +96,9 @@ from ansible_collections.croft.infra.plugins.module_utils.ceph_connection import
     connection,
 )
 
+# Looks, a second apart. The mgr learns of a group's state within five seconds.
+PATIENCE = 30
+
 
 def look(cluster: Cluster) -> pure.View:
     """The cluster as it is now."""
@@ -103,6 +109,17 @@ def look(cluster: Cluster) -> pure.View:
         cluster.mgr("pg ls")["pg_stats"],
         (cluster.command("mon dump"), cluster.command("auth ls")["auth_dump"]),
     )
+
+
+def look_at_rest(cluster: Cluster, sleep: Callable[[float], None] = time.sleep) -> pure.View:
+    """The cluster when its placement groups have found each other; as it is when they do not in half a minute."""
+    view = look(cluster)
+    for _look in range(PATIENCE):
+        if pure.at_rest(view):
+            break
+        sleep(1)
+        view = look(cluster)
+    return view
 
 
 def carry_out(cluster: Cluster, todo: list[pure.Step]) -> None:
@@ -128,7 +145,7 @@ def main() -> None:
     following = ""
     try:
         with connection() as cluster:
-            view = look(cluster)
+            view = look_at_rest(cluster)
             fsid = cluster.command("status")["fsid"]
             if osd is None:
                 lines = pure.host_problems(view, host, given["wanted_mons"])

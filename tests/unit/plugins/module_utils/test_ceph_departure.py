@@ -12,6 +12,7 @@ from ansible_collections.croft.infra.plugins.module_utils.ceph_departure import 
     Osd,
     Pool,
     View,
+    at_rest,
     disk_problems,
     host_problems,
     replacement,
@@ -188,3 +189,12 @@ def test_a_view_is_read() -> None:
     assert view.osds == (Osd(0, "u0", "kvm1", kb=100, kb_used=20),)
     assert view.groups == (Group("1.0", 1, CLEAN, (0,)),)
     assert (view.hosts, view.users, view.quorum) == (("kvm1",), ("mgr.kvm1",), ("kvm1",))
+
+
+@pytest.mark.parametrize(
+    ("states", "still"),
+    [("active+clean", True), ("active+undersized+degraded", True), ("peering", False), ("creating+peering", False)],
+)
+def test_groups_that_find_each_other_are_not_at_rest(states: str, *, still: bool) -> None:
+    group = replace(GROUPS[0], states=frozenset(states.split("+")))
+    assert at_rest(replace(VIEW, groups=(group, *GROUPS[1:]))) is still
