@@ -122,6 +122,7 @@ def summary(cluster: Cluster) -> dict[str, Any]:
     except CephFailedError:
         # Without a mgr nobody knows; the flags of the OSD map tell of full ones all the same.
         usage = {}
+    hosts = {child: node["name"] for node in tree["nodes"] if node["type"] == "host" for child in node["children"]}
     return {
         "fsid": status["fsid"],
         "quorum": status["quorum_names"],
@@ -131,5 +132,10 @@ def summary(cluster: Cluster) -> dict[str, Any]:
         "full_ratio": osds["full_ratio"],
         "nearfull_ratio": osds["nearfull_ratio"],
         "osd_uuids": [osd["uuid"] for osd in osds["osds"]],
+        "osds_down": [
+            {"id": osd["osd"], "uuid": osd["uuid"], "host": hosts.get(osd["osd"], "")}
+            for osd in osds["osds"]
+            if not osd["up"]
+        ],
         "osd_hosts": [node["name"] for node in tree["nodes"] if node["type"] == "host" and node["children"]],
     }

@@ -55,6 +55,15 @@ class Member:
 
 
 @dataclass(frozen=True)
+class DeadOsd:
+    """An OSD that is down."""
+
+    id: int
+    uuid: str
+    host: str
+
+
+@dataclass(frozen=True)
 class Cluster:
     """The cluster as it answers. Usage is the used share of each OSD, by id."""
 
@@ -67,6 +76,7 @@ class Cluster:
     nearfull_ratio: float = 0.85
     osd_hosts: tuple[str, ...] = ()
     osd_uuids: tuple[str, ...] = ()
+    osds_down: tuple[DeadOsd, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -130,6 +140,7 @@ def cluster_of(facts: Mapping[str, Any] | None) -> Cluster | None:
         nearfull_ratio=float(facts["nearfull_ratio"]),
         osd_hosts=tuple(facts["osd_hosts"]),
         osd_uuids=tuple(facts["osd_uuids"]),
+        osds_down=tuple(DeadOsd(int(osd["id"]), str(osd["uuid"]), str(osd["host"])) for osd in facts["osds_down"]),
     )
 
 
@@ -139,6 +150,7 @@ def problems(wanted: Wanted, members: Sequence[Member], cluster: Cluster | None)
     for member in members:
         lines += _host_problems(wanted, member, cluster)
         lines += _disk_problems(wanted, member, cluster)
+        lines += _dead_problems(wanted, member, cluster)
     if cluster:
         lines += _cluster_problems(wanted, cluster)
     elif 0 < len([m for m in members if m.mons]) < len(wanted.mons):
@@ -277,6 +289,19 @@ def _disk_problems(wanted: Wanted, member: Member, cluster: Cluster | None) -> l
     elif wanted.encrypted and wanted.method == "raw":
         lines.append(f"{member.name}: ceph_encrypt_disks needs ceph_osd_method lvm or auto, not raw")
     return lines
+
+
+def _dead_problems(wanted: Wanted, member: Member, cluster: Cluster | None) -> list[str]:
+    """An OSD that has lost its disk keeps its number when a new disk takes its place, and lingers when none does."""
+    if cluster is None or all(is_ours(disk, wanted.fsid, cluster) for disk in member.disks):
+        return []
+    here = {disk.osd.get("osd_uuid") for disk in member.disks if disk.osd}
+    return [
+        f"{member.name}: osd.{osd.id} is down and on none of the disks in ceph_osd_devices; have the new disk take its "
+        f"place: playbooks/ceph_replace_disk.yml -e ceph_replace_host={member.name} -e ceph_replace_osd={osd.id}"
+        for osd in cluster.osds_down
+        if osd.host == member.name and osd.uuid not in here
+    ]
 
 
 def _content_problems(wanted: Wanted, where: str, disk: Disk, may_wipe: bool, cluster: Cluster | None) -> list[str]:

@@ -52,8 +52,8 @@ facts:
   description: >-
     name, address, addresses, memory_mib, device_mapper, fsids (where a cluster is named, and which), mons, mgrs,
     osds (id, uuid), disks (path, real, exists, block, bytes, signatures, mounted_at, held_by, osd), wipe, cluster
-    (fsid, quorum, mons, flags, usage, full_ratio, nearfull_ratio, osd_uuids, osd_hosts; null when it does not answer)
-    and cluster_silence (why it does not answer).
+    (fsid, quorum, mons, flags, usage, full_ratio, nearfull_ratio, osd_uuids, osds_down, osd_hosts; null when it does
+    not answer) and cluster_silence (why it does not answer).
   returned: success
   type: dict
 """

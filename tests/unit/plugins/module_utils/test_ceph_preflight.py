@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from ansible_collections.croft.infra.plugins.module_utils.ceph_preflight import (
     Cluster,
+    DeadOsd,
     Disk,
     Member,
     Wanted,
@@ -26,6 +27,8 @@ WANTED = Wanted(fsid=FSID, hosts=NAMES, mons=NAMES, mgrs=NAMES)
 EMPTY = Disk("/dev/sdb", "/dev/sdb", bytes=10 * 2**30)
 LABEL = {"osd_uuid": "u1", "ceph_fsid": FSID, "whoami": "1", "mkfs_done": "yes"}
 OURS = replace(EMPTY, signatures=("ceph_bluestore",), osd=LABEL)
+
+DEAD = DeadOsd(1, "u1", "kvm1")
 
 
 def member(number: int = 1, disk: Disk | None = EMPTY, **change: Any) -> Member:
@@ -53,6 +56,10 @@ def with_first(disk: Disk | None = EMPTY, **change: Any) -> tuple[Member, ...]:
     [
         pytest.param(WANTED, MEMBERS, None, id="three empty hosts"),
         pytest.param(WANTED, with_first(OURS), cluster(), id="an OSD of ours"),
+        pytest.param(WANTED, with_first(OURS), cluster(osds_down=(DEAD,)), id="an OSD of ours that is down"),
+        pytest.param(
+            WANTED, MEMBERS, cluster(osds_down=(replace(DEAD, host="kvm9"),)), id="one that is down on another host"
+        ),
         pytest.param(WANTED, with_first(OURS), None, id="an OSD of ours, and the cluster is silent"),
         pytest.param(
             WANTED, with_first(replace(EMPTY, signatures=("ext4",)), wipe=("/dev/sdb",)), None, id="named to be wiped"
@@ -73,6 +80,13 @@ def test_nothing_speaks_against_it(wanted: Wanted, members: tuple[Member, ...], 
 @pytest.mark.parametrize(
     ("wanted", "members", "there", "says"),
     [
+        pytest.param(
+            WANTED,
+            MEMBERS,
+            cluster(osds_down=(DEAD,)),
+            ["kvm1: osd.1 is down and on none of the disks in ceph_osd_devices; have the new disk take its place"],
+            id="a new disk beside an OSD that lost its own",
+        ),
         pytest.param(
             replace(WANTED, hosts=NAMES[:2], mons=NAMES[:1], mgrs=()),
             MEMBERS[:2],
@@ -240,4 +254,5 @@ def test_facts_are_read() -> None:
     assert cluster_of({
         "fsid": FSID, "quorum": [], "mons": [], "flags": [], "usage": {"1": 0.5}, "full_ratio": 0.95,
         "nearfull_ratio": 0.85, "osd_hosts": [], "osd_uuids": ["u1"],
-    }) == Cluster(FSID, usage={1: 0.5}, osd_uuids=("u1",))  # fmt: skip
+        "osds_down": [{"id": 1, "uuid": "u1", "host": "kvm1"}],
+    }) == Cluster(FSID, usage={1: 0.5}, osd_uuids=("u1",), osds_down=(DeadOsd(1, "u1", "kvm1"),))  # fmt: skip
