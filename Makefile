@@ -68,6 +68,7 @@ unit: $(STAMP) ## Unit tests
 # In this order: `empty` needs hosts on which nothing was built yet, and what changes much comes last.
 SCENARIOS ?= empty local centralized
 
+# Reset: a run that was cut off would have molecule believe that the lab still stands.
 .PHONY: molecule
 molecule: $(STAMP) ## The scenarios, on a lab made for them and taken away after them
 	@export MOLECULE_GLOB='./molecule/*/molecule.yml'; \
@@ -78,6 +79,7 @@ molecule: $(STAMP) ## The scenarios, on a lab made for them and taken away after
 	    echo "molecule failed in $$scenario; all it printed is in build/log/$$scenario.log"; }; \
 	  exit $$code; }; \
 	trap finish EXIT; \
+	$(BIN)/molecule reset -s default >/dev/null 2>&1; \
 	$(BIN)/molecule create -s default 2>&1 | tee build/log/create.log; \
 	for scenario in $(SCENARIOS); do \
 	  $(BIN)/molecule test --destroy=never -s $$scenario 2>&1 | tee build/log/$$scenario.log; \
