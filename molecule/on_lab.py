@@ -84,8 +84,11 @@ def writing(name: str) -> Iterator[Callable[[], int]]:
         assert all(line.endswith(": OK") for line in said.splitlines()), said
         return len(said.splitlines())
 
-    yield count
-    guest(name, "kill $(cat /root/writer.pid) 2>/dev/null; rm -rf /root/w")
+    try:
+        yield count
+    finally:
+        # One that is left would write into the files of the next.
+        guest(name, "kill $(cat /root/writer.pid) 2>/dev/null; rm -rf /root/w")
 
 
 def fatal(run: Any) -> str:
