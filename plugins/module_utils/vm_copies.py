@@ -10,16 +10,12 @@ from typing import Any
 from ansible_collections.croft.infra.plugins.module_utils import domain_xml
 from ansible_collections.croft.infra.plugins.module_utils.disk_mover import Disk, DiskMover
 from ansible_collections.croft.infra.plugins.module_utils.domain import RBD_POOL, volume_format
+from ansible_collections.croft.infra.plugins.module_utils.guest_freeze import frozen
 from ansible_collections.croft.infra.plugins.module_utils.libvirt_connection import (
     DOMAIN_STATES,
-    agent_answers,
     bindings,
-    quietly,
-    words,
 )
 from ansible_collections.croft.infra.plugins.module_utils.open_stores import OpenStore, Stores, rbd_images_of
-
-_AGENT_SECONDS = 5
 
 
 def problems(name: str, domain: Any, stores: Stores) -> list[str]:
@@ -61,18 +57,9 @@ class RunningCopy(DiskMover):
         place = domain_xml.describe(domain.XMLDesc(0)).disk_path(target)
         made: list[Any] = []
         self._mirror(domain, Disk(target, str(place), new, False, 0, False), self.stores.volume_at(place), store, made)
-        reason = agent_answers(domain, _AGENT_SECONDS)
-        if reason is None:
-            try:
-                domain.fsFreeze()
-            except self.lv.libvirtError as error:
-                reason = words(error)
-        try:
+        with frozen(domain) as reason:
             # Not pivoted: the guest stays on its disk, and the copy is what it was at this moment.
             domain.blockJobAbort(target, 0)
-        finally:
-            if reason is None:
-                quietly(domain.fsThaw)
         return reason
 
 

@@ -6,24 +6,21 @@ from __future__ import annotations
 
 import time
 import xml.etree.ElementTree as ET
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 from ansible_collections.croft.infra.plugins.module_utils import domain_xml
+from ansible_collections.croft.infra.plugins.module_utils.guest_freeze import frozen
 from ansible_collections.croft.infra.plugins.module_utils.guest_stop import StopError, shut_down
 from ansible_collections.croft.infra.plugins.module_utils.libvirt_connection import (
     DOMAIN_STATES,
     LibvirtFailedError,
-    agent_answers,
     bindings,
-    quietly,
     words,
 )
 from ansible_collections.croft.infra.plugins.module_utils.open_stores import Stores, rbd_images_of
 from ansible_collections.croft.infra.plugins.module_utils.snapshots import Disk, Seen, Snapshot, kind_of
-
-_AGENT_SECONDS = 5
 
 
 class SnapshotError(Exception):
@@ -82,16 +79,16 @@ class Snapshots:
     # Making
 
     def create(self, name: str, seen: Seen, snapshot: str) -> dict[str, Any]:
-        """Make a snapshot; {seconds, frozen, with_memory}. What failed leaves nothing behind."""
+        """Make a snapshot; {seconds, agent, with_memory}. What failed leaves nothing behind."""
         domain = self.conn.lookupByName(name)
         started = time.monotonic()
         running = seen.state == "running"
         try:
             if seen.kind == "rbd":
-                with self._frozen(domain, ask=running) as frozen:
+                with frozen(domain) if running else nullcontext("is not running") as agent:
                     self._create_of_images(seen.disks, snapshot)
             else:
-                frozen = None
+                agent = None
                 for checkpoint in reversed(domain.listAllCheckpoints(self.lv.VIR_DOMAIN_CHECKPOINT_LIST_TOPOLOGICAL)):
                     checkpoint.delete(0)
                 self._create_inside(domain, snapshot)
@@ -100,7 +97,7 @@ class Snapshots:
         return {
             "seconds": round(time.monotonic() - started, 2),
             "with_memory": running and seen.kind == "qcow2",
-            "agent": frozen,
+            "agent": agent,
         }
 
     def _create_inside(self, domain: Any, snapshot: str) -> None:
@@ -126,21 +123,6 @@ class Snapshots:
                 with rbd_images_of(volume) as images:
                     images.remove_snapshot(volume.name(), snapshot)
             raise
-
-    @contextmanager
-    def _frozen(self, domain: Any, *, ask: bool) -> Iterator[str | None]:
-        """The guest's file systems are frozen meanwhile; gives why not, or None."""
-        reason: str | None = "is not running" if not ask else agent_answers(domain, _AGENT_SECONDS)
-        if reason is None:
-            try:
-                domain.fsFreeze()
-            except self.lv.libvirtError as error:
-                reason = words(error)
-        try:
-            yield reason
-        finally:
-            if ask and reason is None:
-                quietly(domain.fsThaw)
 
     # Taking back, removing
 

@@ -80,6 +80,7 @@ import shutil
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.croft.infra.plugins.module_utils import backups as pure
+from ansible_collections.croft.infra.plugins.module_utils.guest_freeze import not_frozen
 from ansible_collections.croft.infra.plugins.module_utils.open_stores import Stores
 from ansible_collections.croft.infra.plugins.module_utils.vm_backups import TOOLS, BackupError, Backups
 from ansible_collections.croft.infra.plugins.module_utils.with_stores import REACH, with_stores
@@ -112,10 +113,7 @@ def run(module: AnsibleModule, stores: Stores) -> None:
             failed.append(f"{name}: was not backed up: {error}")
             continue
         if about["agent"]:
-            module.warn(
-                f"{name}: its agent did not freeze its file systems ({about['agent']}); the backup is as its disk "
-                "after a power cut"
-            )
+            module.warn(not_frozen(name, about["agent"], "backup"))
         done.append({"name": name, **about})
     if failed:
         module.fail_json(msg="\n".join(failed), changed=bool(done), virtual_machines=done)

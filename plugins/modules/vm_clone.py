@@ -69,6 +69,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.croft.infra.plugins.module_utils import adoption, domain_xml, vm_copies
+from ansible_collections.croft.infra.plugins.module_utils.guest_freeze import not_frozen
 from ansible_collections.croft.infra.plugins.module_utils.libvirt_connection import (
     LibvirtFailedError,
     bindings,
@@ -127,10 +128,7 @@ def run(module: AnsibleModule, stores: Stores) -> None:
                     changed=bool(done),
                 )
         if agent:
-            module.warn(
-                f"{entry['name']}: its agent did not freeze its file systems ({agent}); the copy is as its disk "
-                "after a power cut"
-            )
+            module.warn(not_frozen(entry["name"], agent, "copy"))
         seconds = round(time.monotonic() - started, 1)
         done.append({"name": entry["name"], "as": entry["as"], "agent": agent, "seconds": seconds})
     module.exit_json(changed=bool(done), cloned=done)

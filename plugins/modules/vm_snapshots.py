@@ -104,6 +104,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.croft.infra.plugins.module_utils import snapshots as pure
+from ansible_collections.croft.infra.plugins.module_utils.guest_freeze import not_frozen
 from ansible_collections.croft.infra.plugins.module_utils.open_stores import Stores
 from ansible_collections.croft.infra.plugins.module_utils.vm_snapshots import SnapshotError, Snapshots
 from ansible_collections.croft.infra.plugins.module_utils.with_stores import REACH, with_stores
@@ -174,10 +175,7 @@ def run(module: AnsibleModule, stores: Stores) -> None:
             before = "; ".join(f"{name}: {one['action']} {one['snapshot']}" for name in done for one in done[name])
             module.fail_json(msg=f"{error}. Done before: {before or 'nothing'}.", changed=bool(before))
         if about.get("agent"):
-            module.warn(
-                f"{step[1]}: its agent did not freeze its file systems ({about['agent']}); the snapshot is as its disk "
-                "after a power cut"
-            )
+            module.warn(not_frozen(step[1], about["agent"], "snapshot"))
         done[step[1]].append({"action": step[0], "snapshot": step[2], **about})
     machines = [
         {
