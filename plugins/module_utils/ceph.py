@@ -30,6 +30,13 @@ MSGR2_PORT = 3300
 MSGR1_PORT = 6789
 
 
+def osds_in_hosts(tree: Mapping[str, Any]) -> dict[int, str]:
+    """The host of each OSD, out of `osd tree`."""
+    return {
+        int(child): str(node["name"]) for node in tree["nodes"] if node["type"] == "host" for child in node["children"]
+    }
+
+
 def cephx_key(secret: bytes, seconds: int) -> str:
     """A cephx secret as keyrings and libvirt have it: base64 of type, time, length and 16 random bytes."""
     if len(secret) != _KEY_BYTES:

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from ansible_collections.croft.infra.plugins.module_utils.ceph import ADMIN_KEYRING, CONF
+from ansible_collections.croft.infra.plugins.module_utils.ceph import ADMIN_KEYRING, CONF, osds_in_hosts
 
 # Seconds until a cluster without quorum counts as not answering, and until one command does.
 CONNECT_SECONDS = 5
@@ -122,7 +122,7 @@ def summary(cluster: Cluster) -> dict[str, Any]:
     except CephFailedError:
         # Without a mgr nobody knows; the flags of the OSD map tell of full ones all the same.
         usage = {}
-    hosts = {child: node["name"] for node in tree["nodes"] if node["type"] == "host" for child in node["children"]}
+    hosts = osds_in_hosts(tree)
     return {
         "fsid": status["fsid"],
         "quorum": status["quorum_names"],

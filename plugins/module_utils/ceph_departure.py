@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ansible_collections.croft.infra.plugins.module_utils.ceph import osds_in_hosts
+
 # CRUSH writes this where a placement group has no OSD; ceph/src/crush/crush.h, CRUSH_ITEM_NONE.
 _NONE = 2147483647
 # States that every change of the map leads through, for a second or two.
@@ -74,7 +76,7 @@ def view_of(
 ) -> View:
     """Read `osd tree`, `osd dump`, `nodes` of `osd df`, `pg_stats` of `pg ls`, and (`mon dump`, users of `auth ls`)."""
     mons, users = rest
-    hosts = {child: str(node["name"]) for node in tree["nodes"] if node["type"] == "host" for child in node["children"]}
+    hosts = osds_in_hosts(tree)
     sizes = {int(node["id"]): node for node in usage}
     return View(
         osds=tuple(
