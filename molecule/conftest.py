@@ -127,3 +127,9 @@ def on_hosts() -> Callable[[str], dict[str, str]]:
         return {name: result["stdout"] for name, result in hosts.items()}
 
     return run
+
+
+@pytest.fixture(scope="session")
+def all_nodes() -> list[dict[str, Any]]:
+    """All of the lab's nodes, as role lab takes them."""
+    return list(yaml.safe_load((INVENTORY / "group_vars/lab.yml").read_text())["lab_nodes"])

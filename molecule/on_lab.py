@@ -62,6 +62,13 @@ def guest(name: str, command: str) -> str:
     return done.stdout
 
 
+def bring(play: Callable[..., Any], all_nodes: list[dict[str, Any]], name: str, state: str) -> None:
+    """Have one node in another state, and the others as they are."""
+    nodes = [{**one, "state": state} if one["name"] == name else one for one in all_nodes]
+    run = play("playbooks/lab.yml", lab_nodes=nodes)
+    assert run.rc == 0, run.output
+
+
 def where() -> dict[str, str]:
     """The host of each running VM; fails when one runs twice."""
     found: dict[str, str] = {}

@@ -13,24 +13,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "molecule"))
+from on_lab import HOSTS, SERVER, node
+
+__all__ = ["HOSTS", "SERVER", "machines", "node", "playbook", "remove_domains"]
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
-STATE = Path("/var/lib/croft-lab")
-HOSTS = {"kvm1": "10.99.0.11", "kvm2": "10.99.0.12", "kvm3": "10.99.0.13"}
-SERVER = "10.99.0.14"
 ENVIRONMENT = {
     **os.environ,
     "PATH": f"{BIN}:{os.environ['PATH']}",
     "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
 }
-
-
-def node(address: str, command: str) -> str:
-    known = f"-oUserKnownHostsFile={STATE}/known_hosts"
-    ssh = ["ssh", "-i", str(STATE / "ssh/id_ed25519"), "-oBatchMode=yes", "-oLogLevel=ERROR", known]
-    done = subprocess.run([*ssh, f"root@{address}", command], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 def playbook(*names: str, **variables: Any) -> tuple[float, str]:

@@ -22,12 +22,6 @@ def variables() -> dict[str, Any]:
 
 
 @pytest.fixture(scope="session")
-def all_nodes() -> list[dict[str, Any]]:
-    """All of the lab's nodes, as role lab takes them."""
-    return list(yaml.safe_load((INVENTORY / "group_vars/lab.yml").read_text())["lab_nodes"])
-
-
-@pytest.fixture(scope="session")
 def nodes(all_nodes: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The lab's nodes that are in the cluster."""
     return [one for one in all_nodes if one["name"] in HOSTS]

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from itertools import pairwise
 from typing import Any
 
-from on_lab import GUESTS, SSH, guest, where
+from on_lab import GUESTS, SSH, bring, guest, where
 
 Play = Callable[..., Any]
 Lab = Any
@@ -90,23 +90,16 @@ def apart(play_here: Play) -> tuple[str, str, str]:
     return "app2", victim, "app1"
 
 
-def bring(play: Play, lab: Lab, name: str, state: str) -> None:
-    """Have one node in another state, and the others as they are."""
-    nodes = [{**node, "state": state} if node["name"] == name else node for node in lab.all_nodes]
-    run = play("playbooks/lab.yml", lab_nodes=nodes)
-    assert run.rc == 0, run.output
-
-
 def test_a_host_without_its_network(play: Play, play_here: Play, lab: Lab, whole_again: None) -> None:
     inside, victim, outside = apart(play_here)
     before = where()
     with writers([inside, outside]) as (cut_off, free):
-        bring(play, lab, victim, "isolated")
+        bring(play, lab.all_nodes, victim, "isolated")
         time.sleep(60)
         # The others go on meanwhile.
         free.wait(5)
         assert cut_off.said[-1][0] < time.monotonic() - 50
-        bring(play, lab, victim, "present")
+        bring(play, lab.all_nodes, victim, "present")
         cut_off.wait(5)
         lab.wait_healthy()
     assert where() == before
@@ -117,9 +110,9 @@ def test_a_host_without_its_network(play: Play, play_here: Play, lab: Lab, whole
 def test_a_host_without_power(play: Play, play_here: Play, lab: Lab, whole_again: None) -> None:
     inside, victim, outside = apart(play_here)
     with writers([inside, outside]) as (died, free):
-        bring(play, lab, victim, "powered_off")
+        bring(play, lab.all_nodes, victim, "powered_off")
         free.wait(20)
-        bring(play, lab, victim, "present")
+        bring(play, lab.all_nodes, victim, "present")
         free.wait(5)
     lab.wait_healthy()
     run = play_here("site.yml")

@@ -11,8 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-import yaml
-from on_lab import HOSTS, INVENTORY, node
+from on_lab import HOSTS, node
 
 HA = ("app1", "web1", "web2")
 
@@ -67,12 +66,6 @@ class Cluster:
 @pytest.fixture(scope="session")
 def cluster() -> Cluster:
     return Cluster()
-
-
-@pytest.fixture(scope="session")
-def all_nodes() -> list[dict[str, Any]]:
-    """All of the lab's nodes, as role lab takes them."""
-    return list(yaml.safe_load((INVENTORY / "group_vars/lab.yml").read_text())["lab_nodes"])
 
 
 @pytest.fixture

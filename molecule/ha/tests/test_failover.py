@@ -8,17 +8,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from on_lab import HOSTS, Watch, guest
+from on_lab import HOSTS, Watch, bring, guest
 
 Play = Callable[..., Any]
 Cluster = Any
-
-
-def bring(play: Play, all_nodes: list[dict[str, Any]], name: str, state: str) -> None:
-    """Have one node in another state, and the others as they are."""
-    nodes = [{**one, "state": state} if one["name"] == name else one for one in all_nodes]
-    run = play("playbooks/lab.yml", lab_nodes=nodes)
-    assert run.rc == 0, run.output
 
 
 def test_the_vms_of_a_host_without_power_restart_elsewhere(
