@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -52,12 +53,20 @@ def node(address: str, command: str, *, check: bool = True, stdin: str | None = 
     return done.stdout + ("" if check else done.stderr)
 
 
+# What ssh says when the command has not begun: a guest that has just come back needs a moment for its network.
+_NOT_YET = ("connect to host", "kex_exchange_identification")
+
+
 def guest(name: str, command: str) -> str:
     """Run a command in a guest."""
     options = ["-oStrictHostKeyChecking=no", "-oUserKnownHostsFile=/dev/null"]
-    done = subprocess.run(
-        [*SSH, *options, f"root@{GUESTS[name]}", command], capture_output=True, text=True, check=False, timeout=120
-    )
+    for _try in range(30):
+        done = subprocess.run(
+            [*SSH, *options, f"root@{GUESTS[name]}", command], capture_output=True, text=True, check=False, timeout=120
+        )
+        if done.returncode != 255 or not any(words in done.stderr for words in _NOT_YET):
+            break
+        time.sleep(2)
     assert done.returncode == 0, f"{name}: {done.stderr}"
     return done.stdout
 

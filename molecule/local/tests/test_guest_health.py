@@ -58,7 +58,10 @@ class Watched:
         raise AssertionError(f"{name} is {about}\n{log}")
 
     def wait_until_up(self, name: str) -> None:
-        self.wait(name, lambda about: about["reason"] == "its agent answers")
+        """Its own run, not the one that ended a moment ago, and its network, too, which comes after its agent."""
+        run = int(self.on_host(name, f"virsh domid {name}"))
+        self.wait(name, lambda about: about["memory"]["run"] == run and about["reason"] == "its agent answers")
+        guest(name, "true")
 
 
 @pytest.fixture(scope="module")

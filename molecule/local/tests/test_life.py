@@ -4,8 +4,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -34,16 +32,6 @@ def on_host(name: str, command: str, *, check: bool = True) -> str:
     return node(HOSTS[where()[name]], command, check=check)
 
 
-def answers(name: str, command: str) -> str:
-    """A guest that has just come back may need a moment for its network."""
-    for _look in range(30):
-        try:
-            return guest(name, command)
-        except (AssertionError, subprocess.TimeoutExpired):
-            time.sleep(2)
-    return guest(name, command)
-
-
 def let_go(play: Play, wished: list[dict[str, Any]], entry: Any) -> Any:
     """The part of site.yml that is about VMs."""
     run = play(VMS, virtual_machines=wished, virtual_machines_absent=[entry])
@@ -65,10 +53,10 @@ def test_a_vm_goes_back_to_its_snapshot_and_old_ones_go(play: Play) -> None:
     assert made.rc == 0, made.output
     assert actions(made, "croft.infra.vm_snapshots") == {"cache1": ["create"]}
     assert not play("playbooks/snapshot.yml", snapshot=["cache1"], snapshot_name="before").changed
-    answers("cache1", "echo lost > /root/after; sync")
+    guest("cache1", "echo lost > /root/after; sync")
     back = play("playbooks/snapshot.yml", snapshot_revert=[{"name": "cache1", "snapshot": "croft-before"}])
     assert back.rc == 0, back.output
-    assert answers("cache1", "ls /root/after 2>/dev/null || echo gone").strip() == "gone"
+    assert guest("cache1", "ls /root/after 2>/dev/null || echo gone").strip() == "gone"
     # A drain would be refused by libvirt in its middle; it is told before.
     refused = play("playbooks/migrate.yml", migrate=["cache1"])
     assert "snapshots, with which libvirt moves no VM" in fatal(refused)
@@ -78,10 +66,10 @@ def test_a_vm_goes_back_to_its_snapshot_and_old_ones_go(play: Play) -> None:
 
 
 def test_a_backup_of_a_running_vm_boots_as_another_and_holds_its_data(play: Play, wished: list[dict[str, Any]]) -> None:
-    answers("web2", "echo full > /root/data; sync")
+    guest("web2", "echo full > /root/data; sync")
     full = play("playbooks/backup.yml", backup=["web2"])
     assert full.rc == 0, full.output
-    answers("web2", "echo incremental >> /root/data; sync")
+    guest("web2", "echo incremental >> /root/data; sync")
     more = play("playbooks/backup.yml", backup=["web2"])
     (first,), (second,) = (
         [vm for one in run.results("croft.infra.vm_backup") for vm in one["res"]["virtual_machines"]]
@@ -95,8 +83,8 @@ def test_a_backup_of_a_running_vm_boots_as_another_and_holds_its_data(play: Play
     as_another = {"restore": [{"name": "web2", "as": "back1"}], "virtual_machines": vms}
     restored = play("playbooks/restore.yml", virtual_machines_ready_timeout=600, **as_another)
     assert restored.rc == 0, restored.output
-    assert answers("back1", "cat /root/data; hostname").split() == ["full", "incremental", "back1"]
-    assert answers("web2", "hostname").strip() == "web2"
+    assert guest("back1", "cat /root/data; hostname").split() == ["full", "incremental", "back1"]
+    assert guest("web2", "hostname").strip() == "web2"
     again = play("playbooks/restore.yml", **as_another)
     assert "back1: there is such a VM already" in fatal(again)
 
@@ -152,15 +140,15 @@ def test_a_vm_that_leaves_takes_its_disks_along_when_that_is_said(play: Play, wi
 
 @slow
 def test_a_clone_is_a_machine_of_its_own_and_may_get_another_name(play: Play, wished: list[dict[str, Any]]) -> None:
-    answers("web1", "echo copied > /root/clone; sync")
+    guest("web1", "echo copied > /root/clone; sync")
     vm = new_vm("clone1", where()["web1"])
     asked = {"clone": [{"name": "web1", "as": "clone1"}], "virtual_machines_ready_timeout": 600}
     made = play("playbooks/clone.yml", virtual_machines=[*wished, vm], **asked)
     assert made.rc == 0, made.output
     (cloned,) = [one for run in made.results("croft.infra.vm_clone") for one in run["res"]["cloned"]]
     assert cloned["agent"] is None
-    assert answers("clone1", "cat /root/clone; hostname").split() == ["copied", "clone1"]
-    assert answers("web1", "hostname").strip() == "web1"
+    assert guest("clone1", "cat /root/clone; hostname").split() == ["copied", "clone1"]
+    assert guest("web1", "hostname").strip() == "web1"
     host = HOSTS[where()["clone1"]]
     asked_to = {"rename": [{"name": "clone1", "to": "clone2"}]}
     assert "only a stopped VM is renamed" in fatal(play("playbooks/rename.yml", **asked_to))
