@@ -22,5 +22,6 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "downtime_ms": {"type": "int", "default": 0},
     "mode": {"type": "str", "choices": list(MODES), "default": "precopy"},
     "timeout": {"type": "int", "default": 600},
+    "progress_interval": {"type": "int", "default": 10},
     "maintenance": {"type": "str"},
 }

@@ -18,7 +18,7 @@ description:
   - Where disks are local to the host they are copied as well when O(copy_disks) says so. Only what differs from the
     golden image is copied when the target has that image. The source's volumes are removed when the VM runs at the
     target.
-  - On the way the number of MiB left is shown.
+  - On the way the number of MiB left is shown. The migrations go on when the controller goes away.
 options:
   moves:
     description: The VMs, each with the C(name) of the VM, the C(target) host and the C(address) of its libvirt.
@@ -66,6 +66,10 @@ options:
     description: Seconds after which a migration is given up; the VM stays where it was.
     type: int
     default: 600
+  progress_interval:
+    description: Seconds between two tellings of how many MiB are left.
+    type: int
+    default: 10
   maintenance:
     description:
       - Why this host takes nothing new from now on. When nothing speaks against the moves the host is marked before the
@@ -102,12 +106,13 @@ migrations:
        reason: "operation aborted: migration job: canceled by client"}
 """
 
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.croft.infra.plugins.module_utils import maintenance, migration
+from ansible_collections.croft.infra.plugins.module_utils import background, maintenance, migration
 from ansible_collections.croft.infra.plugins.module_utils.libvirt_connection import (
     DEFAULT_URI,
     LibvirtFailedError,
@@ -121,39 +126,32 @@ from ansible_collections.croft.infra.plugins.module_utils.migrator import Limits
 USERFAULTFD = Path("/proc/sys/vm/unprivileged_userfaultfd")
 
 
-def run(module: AnsibleModule, migrator: Migrator) -> None:
-    """Look, refuse or move."""
-    given = module.params
+def moved(given: Mapping[str, Any], migrator: Migrator, *, check: bool) -> dict[str, Any]:
+    """Look, refuse or move; what the module returns."""
     moves = [migration.Move(move["name"], move["target"], move["address"]) for move in given["moves"]]
     seen = migrator.look(moves)
     problems = migration.problems(moves, seen, copy_disks=given["copy_disks"])
     if given["mode"] == "post_copy" and USERFAULTFD.exists() and USERFAULTFD.read_text().strip() == "0":
         problems.insert(0, migration.NO_POST_COPY)
     if problems:
-        module.fail_json(msg="\n".join(["Nothing was moved:", *problems]), problems=problems)
-    if module.check_mode:
-        module.exit_json(changed=bool(moves), migrations=[])
+        return {"failed": True, "msg": "\n".join(["Nothing was moved:", *problems]), "problems": problems}
+    if check:
+        return {"changed": bool(moves), "migrations": []}
     if given["maintenance"] is not None:
         try:
             maintenance.write_maintenance({"reason": given["maintenance"]})
         except OSError as error:
-            module.fail_json(msg=f"Nothing was moved: the host cannot be marked: {error}")
+            return {"failed": True, "msg": f"Nothing was moved: the host cannot be marked: {error}"}
     done = migrator.carry_out(moves, seen, given["parallel"])
     result: dict[str, Any] = {"changed": any(one["state"] == "done" for one in done), "migrations": done}
-    for one in done:
-        if one.get("remark"):
-            module.warn(f"{one['name']}: {one['remark']}")
     failed = [one for one in done if one["state"] != "done"]
     if failed:
-        module.fail_json(msg="\n".join(migration.sentence(one) for one in failed), **result)
-    module.exit_json(**result)
+        return {**result, "failed": True, "msg": "\n".join(migration.sentence(one) for one in failed)}
+    return result
 
 
-def main() -> None:
-    module = AnsibleModule(
-        argument_spec={**ARGUMENTS, "uri": {"type": "str", "default": DEFAULT_URI}}, supports_check_mode=True
-    )
-    given = module.params
+def work(given: Mapping[str, Any], *, check: bool) -> dict[str, Any]:
+    """The same over connections of its own."""
     limits = Limits(
         given["bandwidth_mib"] or None,
         given["downtime_ms"] or None,
@@ -163,9 +161,27 @@ def main() -> None:
     )
     try:
         with connection(given["uri"]) as conn, ExitStack() as stack:
-            run(module, Migrator(conn, limits, stack))
+            return moved(given, Migrator(conn, limits, stack), check=check)
     except (LibvirtMissingError, LibvirtFailedError) as error:
-        module.fail_json(msg=f"{error}; look at what runs where before you go on")
+        return {"failed": True, "msg": f"{error}; look at what runs where before you go on"}
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={**ARGUMENTS, "uri": {"type": "str", "default": DEFAULT_URI}}, supports_check_mode=True
+    )
+    given = module.params
+    result: dict[str, Any] | None
+    if module.check_mode:
+        result = work(given, check=True)
+    else:
+        try:
+            job = background.start(lambda: work(given, check=False))
+        except OSError as error:
+            module.fail_json(msg=f"Nothing was moved: {error}")
+        result = background.result(job, given["progress_interval"]) or {"changed": True, "job_file": str(job)}
+    end = module.fail_json if result.get("failed") else module.exit_json
+    end(**result)
 
 
 if __name__ == "__main__":

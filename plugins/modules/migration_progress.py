@@ -18,11 +18,11 @@ options:
     elements: str
     required: true
   job_file:
-    description: The result file of the task that moves them, as Ansible's asynchronous tasks have one.
+    description: The C(job_file) that M(croft.infra.live_migration) returned.
     type: path
     required: true
   wait:
-    description: Seconds that it waits at most for the task to end, before it tells how far the migrations are.
+    description: Seconds that it waits at most for them to end, before it tells how far the migrations are.
     type: int
     default: 0
   uri:
@@ -37,12 +37,12 @@ EXAMPLES = r"""
 - name: How far are they
   croft.infra.migration_progress:
     names: [web1]
-    job_file: ~/.ansible_async/j123.456
+    job_file: /run/croft/jobs/tmpab12.json
 """
 
 RETURN = r"""
 result:
-  description: What the task returned, null as long as it runs.
+  description: What became of them as M(croft.infra.live_migration) returns it; null as long as they are on their way.
   returned: success
   type: dict
 progress:
@@ -53,14 +53,12 @@ progress:
   sample: [{name: web1, remaining_mib: 120, total_mib: 2048, iteration: 1}]
 """
 
-import json
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.croft.infra.plugins.module_utils import migration
+from ansible_collections.croft.infra.plugins.module_utils import background, migration
 from ansible_collections.croft.infra.plugins.module_utils.libvirt_connection import (
     DEFAULT_URI,
     LibvirtFailedError,
@@ -68,27 +66,6 @@ from ansible_collections.croft.infra.plugins.module_utils.libvirt_connection imp
     bindings,
     connection,
 )
-
-LOOKS = 4  # in a second
-
-
-def read_result(path: Path) -> dict[str, Any] | None:
-    """The task's result; None when it runs, and while the file is being written."""
-    try:
-        result: dict[str, Any] = json.loads(path.read_text())
-    except (OSError, ValueError):
-        return None
-    return result if "started" not in result or result.get("finished") else None
-
-
-def await_result(path: Path, wait: int, sleep: Callable[[float], None] = time.sleep) -> dict[str, Any] | None:
-    """The same, as soon as it ends, or after so many seconds by looks: the wall clock may jump."""
-    for _look in range(wait * LOOKS):
-        result = read_result(path)
-        if result is not None:
-            return result
-        sleep(1 / LOOKS)
-    return read_result(path)
 
 
 def read_progress(uri: str, names: Sequence[str]) -> list[dict[str, Any]]:
@@ -118,7 +95,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    result = await_result(Path(module.params["job_file"]), module.params["wait"])
+    result = background.result(Path(module.params["job_file"]), module.params["wait"])
     progress = read_progress(module.params["uri"], module.params["names"]) if result is None else []
     module.exit_json(changed=False, result=result, progress=progress)
 

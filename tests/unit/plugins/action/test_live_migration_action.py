@@ -1,6 +1,6 @@
 # Copyright: the croft contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The action plugin of live migrations: starts the module in the background, and tells how far it is."""
+"""The action plugin of live migrations: runs the module, and tells how far it is when that takes longer."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MOVES = [
     {"name": "web1", "target": "kvm2", "address": "10.0.0.12"},
     {"name": "app1", "target": "kvm2", "address": "10.0.0.12"},
 ]
-STARTED = {"started": 1, "finished": 0, "ansible_job_id": "j1.2", "results_file": "/root/.ansible_async/j1.2"}
+STARTED = {"changed": True, "job_file": "/run/croft/jobs/j.json"}
 DONE = {
     "state": "done",
     "source": "kvm1",
@@ -31,7 +31,8 @@ class Call:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, *answers: dict[str, Any], check: bool = False) -> None:
         self.shown: list[str] = []
-        self.asked: list[tuple[str, dict[str, Any], bool, Any]] = []
+        self.warned: list[str] = []
+        self.asked: list[tuple[str, dict[str, Any]]] = []
         self._answers = list(answers)
         self.task = MagicMock(async_val=0, check_mode=check)
         self.task.args = {"moves": MOVES, "timeout": 30}
@@ -40,14 +41,12 @@ class Call:
             self.task, connection, MagicMock(check_mode=check), MagicMock(), MagicMock(), MagicMock()
         )
         monkeypatch.setattr(live_migration.Display, "display", lambda _display, text: self.shown.append(text))
+        monkeypatch.setattr(live_migration.Display, "warning", lambda _display, text: self.warned.append(text))
         monkeypatch.setattr(self.action, "_execute_module", self._module)
-        monkeypatch.setattr(self.action, "_remove_tmp_path", lambda _path: None)
 
-    def _module(
-        self, name: str, module_args: dict[str, Any], task_vars: dict[str, Any], wrap_async: bool = False
-    ) -> dict[str, Any]:
+    def _module(self, name: str, module_args: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         assert task_vars == {"inventory_hostname": "kvm1"}
-        self.asked.append((name, dict(module_args), wrap_async, self.task.async_val))
+        self.asked.append((name, dict(module_args)))
         return self._answers.pop(0)
 
     def run(self, **arguments: Any) -> dict[str, Any]:
@@ -62,7 +61,7 @@ def left(mib: int, total: int = 100) -> dict[str, Any]:
 
 
 def over(**result: Any) -> dict[str, Any]:
-    return {"result": {"started": 1, "finished": 1, "ansible_job_id": "j1.2", **result}, "progress": []}
+    return {"result": result, "progress": []}
 
 
 @pytest.mark.parametrize("check", [True, False])
@@ -76,15 +75,26 @@ def test_without_moves_nothing_is_called(monkeypatch: pytest.MonkeyPatch, check:
 def test_check_mode_asks_the_module_and_does_not_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     call = Call(monkeypatch, {"changed": True, "migrations": []}, check=True)
     assert call.run()["changed"]
-    ((name, arguments, background, _async),) = call.asked
-    assert (name, arguments["moves"], background) == (MODULE, MOVES, False)
+    ((name, arguments),) = call.asked
+    assert (name, arguments["moves"]) == (MODULE, MOVES)
 
 
-def test_it_runs_in_the_background_and_says_what_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_ends_soon_is_one_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    migrations = [{"name": "web1", **DONE, "remark": "its disk was left"}]
+    call = Call(monkeypatch, {"changed": True, "migrations": migrations})
+    assert call.run(bandwidth_mib=50) == {"changed": True, "migrations": migrations}
+    assert call.shown == ["web1: kvm1 > kvm2 in 2.0 s, down for 100 ms, 50 MiB"]
+    assert call.warned == ["web1: its disk was left"]
+    ((_name, arguments),) = call.asked
+    assert (arguments["bandwidth_mib"], arguments["mode"], arguments["copy_disks"]) == (50, "precopy", False)
+    assert "uri" not in arguments
+
+
+def test_what_takes_longer_says_what_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
     migrations = [{"name": "web1", **DONE}, {"name": "app1", **DONE}]
     # A migration that has not begun has no size yet.
     call = Call(monkeypatch, STARTED, left(0, 0), left(70), left(20), over(changed=True, migrations=migrations))
-    outcome = call.run(bandwidth_mib=50)
+    outcome = call.run(progress_interval=3)
     assert outcome == {"changed": True, "migrations": migrations}
     assert call.shown == [
         "kvm1: web1: 70 of 100 MiB left",
@@ -92,23 +102,15 @@ def test_it_runs_in_the_background_and_says_what_is_left(monkeypatch: pytest.Mon
         "web1: kvm1 > kvm2 in 2.0 s, down for 100 ms, 50 MiB",
         "app1: kvm1 > kvm2 in 2.0 s, down for 100 ms, 50 MiB",
     ]
-    assert [name for name, *_rest in call.asked] == [MODULE] + [PROGRESS] * 4
-    _name, arguments, background, seconds = call.asked[0]
-    assert background
-    # As long as all of them may take, one after the other; and only for the first call.
-    assert seconds == 30 * 2 + live_migration.MARGIN
-    assert (arguments["bandwidth_mib"], arguments["mode"], arguments["copy_disks"]) == (50, "precopy", False)
-    assert "uri" not in arguments
-    for _name, asked, background, seconds in call.asked[1:]:
-        job = {"names": ["web1", "app1"], "job_file": "/root/.ansible_async/j1.2"}
-        assert asked == {**job, "wait": live_migration.PAUSE}
-        assert (background, seconds) == (False, 0)
+    assert [name for name, _asked in call.asked] == [MODULE] + [PROGRESS] * 4
+    for _name, asked in call.asked[1:]:
+        assert asked == {"names": ["web1", "app1"], "job_file": STARTED["job_file"], "wait": 3}
 
 
 def test_the_connection_is_handed_on(monkeypatch: pytest.MonkeyPatch) -> None:
     call = Call(monkeypatch, STARTED, over(changed=False, migrations=[]))
     call.run(uri="test:///default")
-    assert [asked["uri"] for _name, asked, *_rest in call.asked] == ["test:///default"] * 2
+    assert [asked["uri"] for _name, asked in call.asked] == ["test:///default"] * 2
 
 
 def test_how_a_failed_one_ended_is_said(monkeypatch: pytest.MonkeyPatch) -> None:

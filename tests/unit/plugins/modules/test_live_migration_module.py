@@ -36,6 +36,10 @@ class Hands:
             return self
 
         monkeypatch.setattr(live_migration, "Migrator", make)
+        # What the hands remember would be lost with another process.
+        results: list[dict[str, Any]] = []
+        monkeypatch.setattr(live_migration.background, "start", lambda work: results.append(work()))
+        monkeypatch.setattr(live_migration.background, "result", lambda _job, _seconds: results.pop())
 
     def look(self, moves: Any) -> dict[str, Seen]:
         return {move.name: self.seen.get(move.name, Seen("running")) for move in moves}
@@ -93,11 +97,27 @@ def test_one_that_fails_fails_the_task_when_all_are_over(conn: Any, hands: Hands
     assert len(found["msg"].splitlines()) == 2
 
 
-def test_what_was_left_behind_is_a_warning(conn: Any, hands: Hands, run_module: RunModule) -> None:
-    hands.ends = {"web1": {**DONE, "remark": "the volume /p/web1.qcow2 could not be removed: busy"}}
+def test_what_takes_longer_is_left_to_the_background(
+    conn: Any, hands: Hands, run_module: RunModule, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[Any, Any]] = []
+    monkeypatch.setattr(live_migration.background, "start", lambda _work: Path("/run/croft/jobs/j.json"))
+    monkeypatch.setattr(live_migration.background, "result", lambda *given: asked.append(given))
+    found = run_module(live_migration, {"moves": [WEB1], "uri": URI, "progress_interval": 3})
+    assert (found["changed"], found["job_file"]) == (True, "/run/croft/jobs/j.json")
+    assert asked == [(Path("/run/croft/jobs/j.json"), 3)]
+
+
+def test_without_a_place_for_the_result_nothing_moves(
+    conn: Any, hands: Hands, run_module: RunModule, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def start(_work: Any) -> Path:
+        raise OSError("no space left")
+
+    monkeypatch.setattr(live_migration.background, "start", start)
     found = run_module(live_migration, {"moves": [WEB1], "uri": URI})
-    assert "failed" not in found
-    assert found["warnings"] == ["web1: the volume /p/web1.qcow2 could not be removed: busy"]
+    assert found["msg"] == "Nothing was moved: no space left"
+    assert hands.carried == []
 
 
 @pytest.mark.parametrize(
