@@ -9,7 +9,12 @@ from typing import Any
 
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
-from ansible_collections.croft.infra.plugins.module_utils.ceph_health import UNTIL, complaint, getting_on, progress
+from ansible_collections.croft.infra.plugins.module_utils.ceph_health import (
+    ARGUMENTS,
+    complaint,
+    getting_on,
+    progress,
+)
 
 REPEAT = 60
 display = Display()
@@ -23,16 +28,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         result: dict[str, Any] = super().run(tmp, task_vars)
-        _validation, given = self.validate_argument_spec(
-            {
-                "until": {"type": "str", "choices": list(UNTIL), "default": "healthy"},
-                "mons": {"type": "list", "elements": "str", "default": []},
-                "osds": {"type": "list", "elements": "int", "default": []},
-                "timeout": {"type": "int", "default": 300},
-                "wait": {"type": "int", "default": 5},
-            }
-        )
-        arguments = {name: given[name] for name in ("until", "mons", "osds")}
+        _validation, given = self.validate_argument_spec(ARGUMENTS)
+        arguments = {name: given[name] for name in ("until", "mons", "osds", "before")}
         waited = idle = told_at = 0
         said = ""
         before: dict[str, Any] | None = None

@@ -8,6 +8,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 UNTIL = ("quorum", "osds_up", "clean", "healthy", "safe_to_destroy")
+# What ceph_health takes, for the module and the action plugin of that name.
+ARGUMENTS: dict[str, dict[str, Any]] = {
+    "until": {"type": "str", "choices": list(UNTIL), "default": "healthy"},
+    "mons": {"type": "list", "elements": "str", "default": []},
+    "osds": {"type": "list", "elements": "int", "default": []},
+    "before": {"type": "dict"},
+    "timeout": {"type": "int", "default": 300},
+    "wait": {"type": "int", "default": 5},
+}
 _CLEAN = frozenset({"active", "clean"})
 _DETAILS = 3
 
@@ -43,18 +52,37 @@ def sight(
         "degraded": round(float(pgmap.get("degraded_ratio", 0)), 4),
         "misplaced": round(float(pgmap.get("misplaced_ratio", 0)), 4),
         "recovery_bytes_per_second": int(pgmap.get("recovering_bytes_per_sec", 0)),
-        "osds": {str(osd["osd"]): {"up": bool(osd["up"]), "in": bool(osd["in"])} for osd in osds},
+        "osds": {
+            str(osd["osd"]): {"up": bool(osd["up"]), "in": bool(osd["in"]), "up_from": int(osd["up_from"])}
+            for osd in osds
+        },
         "unsafe": sorted(unsafe),
     }
 
 
-def missing(until: str, seen: Mapping[str, Any], mons: Sequence[str] = (), osds: Sequence[int] = ()) -> list[str]:
-    """What is still missing, one line each; nothing when it is as it shall be."""
+def missing(
+    until: str,
+    seen: Mapping[str, Any],
+    mons: Sequence[str] = (),
+    osds: Sequence[int] = (),
+    before: Mapping[str, Any] | None = None,
+) -> list[str]:
+    """What is still missing, one line each; nothing when it is as it shall be.
+
+    ``before``: an earlier sight, since which the OSDs shall have come up anew. A restarted one is not missed at once,
+    and until then the cluster is as healthy as before; the map's epoch at which it came up tells.
+    """
     lines: list[str] = []
     if until == "quorum":
         lines += [f"mon.{name} is not in the quorum" for name in mons if name not in seen["quorum"]]
     if until in ("osds_up", "healthy"):
-        lines += [f"osd.{osd} is not up" for osd in osds if not seen["osds"].get(str(osd), {}).get("up")]
+        for osd in osds:
+            now = seen["osds"].get(str(osd), {})
+            then = (before or {"osds": {}})["osds"].get(str(osd), {})
+            if not now.get("up"):
+                lines.append(f"osd.{osd} is not up")
+            elif now["up_from"] <= then.get("up_from", -1):
+                lines.append(f"osd.{osd} has not come up again")
     if until == "clean" and seen["clean"] != seen["pgs"]:
         lines.append(f"{seen['pgs'] - seen['clean']} of {seen['pgs']} placement groups are not clean")
     if until == "healthy" and seen["status"] != "HEALTH_OK":

@@ -31,6 +31,11 @@ options:
     type: list
     elements: int
     default: []
+  before:
+    description: >-
+      RV(seen) of an earlier task, with V(osds_up) and V(healthy): the O(osds) were restarted since, and must have come
+      up anew.
+    type: dict
   timeout:
     description: >-
       Seconds to wait, counted by turns and not by the clock. The count starts anew whenever recovery gets on.
@@ -53,13 +58,19 @@ EXAMPLES = r"""
   croft.infra.ceph_health:
     until: healthy
     timeout: 600
+
+- name: Wait until OSD 2, which was restarted, is up again and the cluster is healthy
+  croft.infra.ceph_health:
+    osds: [2]
+    before: "{{ looked.seen }}"
 """
 
 RETURN = r"""
 seen:
   description: >-
     status, checks (texts by name), muted, quorum, pgs, clean, degraded, misplaced, recovery_bytes_per_second, osds
-    (up and in, by number) and unsafe, at the last look; null when the cluster did not answer.
+    (by number: up, in, and up_from, the map's epoch at which it came up) and unsafe, at the last look; null when the
+    cluster did not answer.
   returned: always
   type: dict
 missing:
@@ -82,14 +93,6 @@ from ansible_collections.croft.infra.plugins.module_utils.ceph_connection import
     connection,
 )
 
-ARGUMENTS = {
-    "until": {"type": "str", "choices": list(pure.UNTIL), "default": "healthy"},
-    "mons": {"type": "list", "elements": "str", "default": []},
-    "osds": {"type": "list", "elements": "int", "default": []},
-    "timeout": {"type": "int", "default": 300},
-    "wait": {"type": "int", "default": 5},
-}
-
 
 def unsafe(cluster: Cluster, osds: list[int]) -> list[int]:
     """Those of the OSDs that must not be destroyed yet; an OSD that is gone is safe."""
@@ -105,7 +108,7 @@ def unsafe(cluster: Cluster, osds: list[int]) -> list[int]:
 
 
 def main() -> None:
-    module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
+    module = AnsibleModule(argument_spec=pure.ARGUMENTS, supports_check_mode=True)
     given = module.params
     try:
         with connection() as cluster:
@@ -120,7 +123,7 @@ def main() -> None:
     except CephFailedError as error:
         # Between the start of the mons and their quorum this is how it is.
         module.exit_json(changed=False, seen=None, missing=[str(error)])
-    missing = pure.missing(given["until"], seen, given["mons"], given["osds"])
+    missing = pure.missing(given["until"], seen, given["mons"], given["osds"], given["before"])
     module.exit_json(changed=False, seen=seen, missing=missing)
 
 

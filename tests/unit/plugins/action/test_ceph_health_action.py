@@ -30,7 +30,7 @@ def wait(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[dict[str, Any],
         action = object.__new__(ceph_health.ActionModule)
         action._task = Task()
         action._task.check_mode = check
-        given = {"until": "healthy", "mons": [], "osds": [], "timeout": timeout, "wait": 5}
+        given = {"until": "healthy", "mons": [], "osds": [], "before": None, "timeout": timeout, "wait": 5}
         monkeypatch.setattr(ceph_health.ActionBase, "run", lambda _self, _tmp, _vars: {})
         monkeypatch.setattr(action, "validate_argument_spec", lambda _spec: (None, given), raising=False)
         monkeypatch.setattr(

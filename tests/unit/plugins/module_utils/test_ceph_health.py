@@ -18,8 +18,8 @@ def health(state: str = "HEALTH_OK", **checks: Any) -> dict[str, Any]:
     return {"status": state, "checks": checks}
 
 
-def osd(number: int, up: int = 1) -> dict[str, int]:
-    return {"osd": number, "up": up, "in": 1}
+def osd(number: int, up: int = 1, up_from: int = 10) -> dict[str, int]:
+    return {"osd": number, "up": up, "in": 1, "up_from": up_from}
 
 
 DOWN = {"summary": {"message": "1 osds down"}, "detail": [{"message": "osd.1 is down"}], "muted": False}
@@ -70,6 +70,25 @@ def test_a_sight() -> None:
 )
 def test_what_is_missing(until: str, seen: Any, mons: list[str], osds: list[int], says: list[str]) -> None:
     assert pure.missing(until, seen, mons, osds) == says
+
+
+@pytest.mark.parametrize(
+    ("until", "now", "says"),
+    [
+        # What is seen in the first seconds after a restart: nobody has missed it yet.
+        pytest.param("healthy", [osd(0), osd(1)], ["osd.1 has not come up again"], id="as before"),
+        pytest.param("osds_up", [osd(0), osd(1)], ["osd.1 has not come up again"], id="the same of osds_up"),
+        pytest.param("healthy", [osd(0), osd(1, up=0)], ["osd.1 is not up"], id="missed"),
+        pytest.param("healthy", [osd(0), osd(1, up_from=14)], [], id="up again"),
+        pytest.param("healthy", [osd(0)], ["osd.1 is not up"], id="gone"),
+    ],
+)
+def test_a_restarted_one_must_have_come_up_anew(until: str, now: list[dict[str, int]], says: list[str]) -> None:
+    assert pure.missing(until, pure.sight(status(), health(), now), [], [1], SEEN) == says
+
+
+def test_one_that_was_not_there_before_need_only_be_up() -> None:
+    assert pure.missing("healthy", pure.sight(status(), health(), [osd(2)]), [], [2], SEEN) == []
 
 
 def test_the_words() -> None:
