@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -156,3 +157,55 @@ class Watch(threading.Thread):
     def run(self) -> None:
         while not self.over.wait(0.3):
             self.twice += [(name, at) for name, at in places().items() if len(at) > 1]
+
+
+class Writer:
+    """A guest that writes file after file, and what its disk has acknowledged: when, number and checksum of each."""
+
+    def __init__(self, name: str, file_bytes: int = 65536) -> None:
+        self.name = name
+        self.said: list[tuple[float, str, str]] = []
+        options = ["-oStrictHostKeyChecking=no", "-oUserKnownHostsFile=/dev/null"]
+        # It says so only when it is on the disk.
+        loop = (
+            f"rm -rf /root/a; mkdir /root/a; i=0; while :; do i=$((i+1)); head -c {file_bytes} /dev/urandom > "
+            "/root/a/$i; s=$(sha256sum < /root/a/$i); sync; echo $i $s; done"
+        )
+        # The connection has to outlast a network that is cut for a minute.
+        command = [*SSH, *options, "-oServerAliveInterval=0", f"root@{GUESTS[name]}", loop]
+        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        self._thread = threading.Thread(target=self._listen, daemon=True)
+        self._thread.start()
+
+    def _listen(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            words = line.split()
+            # The last line may be half of one.
+            if len(words) > 2:
+                self.said.append((time.monotonic(), words[0], words[1]))
+
+    def wait(self, count: int) -> None:
+        """Until so many more writes are acknowledged."""
+        wanted = len(self.said) + count
+        for _look in range(300):
+            if len(self.said) >= wanted:
+                return
+            time.sleep(0.5)
+        raise AssertionError(f"{self.name} has stopped writing")
+
+    def stop(self) -> None:
+        self._process.kill()
+        self._process.wait()
+        self._thread.join(10)
+
+    def stall(self) -> float:
+        """The longest time in seconds without an acknowledged write."""
+        times = [at for at, _number, _checksum in self.said]
+        return max(later - at for at, later in pairwise(times))
+
+    def lost(self) -> list[str]:
+        """The acknowledged writes that are not on the disk as they were."""
+        said = guest(self.name, "sync; cd /root/a; find . -type f -exec sha256sum {} +; rm -rf /root/a")
+        there = {line.split()[1].removeprefix("./"): line.split()[0] for line in said.splitlines()}
+        return [number for _at, number, checksum in self.said if there.get(number) != checksum]

@@ -16,7 +16,6 @@ import socket
 import statistics
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -24,15 +23,11 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "molecule"))
-from on_lab import GUESTS, HOSTS, KNOWN, SSH, STATE, Watch, guest, node, places
+from on_lab import GUESTS, HOSTS, KNOWN, SSH, STATE, Watch, Writer, node, places
 
 ROUNDS = int(os.environ.get("CROFT_BENCH_FAILOVERS", "3"))
 VM = os.environ.get("CROFT_BENCH_VM", "app1")
 MEDIAN, WORST = 20, 40
-_WRITER = (
-    "rm -rf /root/a; mkdir /root/a; i=0; while :; do i=$((i+1)); head -c 4096 /dev/urandom > /root/a/$i; "
-    "s=$(sha256sum < /root/a/$i); sync; echo $i $s; done"
-)
 
 
 def answers(name: str) -> bool:
@@ -51,34 +46,6 @@ def wait(what: Callable[[], bool], seconds: int, pause: float = 0.1) -> float:
         assert time.monotonic() - begun < seconds, what
         time.sleep(pause)
     return time.monotonic() - begun
-
-
-class Writer:
-    """What the guest's disk has acknowledged."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        options = ["-oStrictHostKeyChecking=no", "-oUserKnownHostsFile=/dev/null", "-oServerAliveInterval=5"]
-        command = [*SSH, *options, f"root@{GUESTS[name]}", _WRITER]
-        self.said: list[tuple[str, str]] = []
-        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        threading.Thread(target=self._listen, daemon=True).start()
-
-    def _listen(self) -> None:
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
-            if len(line.split()) > 1:
-                number, checksum, *_rest = line.split()
-                self.said.append((number, checksum))
-
-    def stop(self) -> None:
-        self._process.kill()
-        self._process.wait()
-
-    def lost(self) -> list[str]:
-        said = guest(self.name, "cd /root/a; find . -type f -exec sha256sum {} +")
-        there = {line.split()[1].removeprefix("./"): line.split()[0] for line in said.splitlines()}
-        return [number for number, checksum in self.said if there.get(number) != checksum]
 
 
 def whole() -> bool:
@@ -119,8 +86,8 @@ def test_failover_speed() -> None:
     for number in range(ROUNDS):
         wait(whole, 600, 2)
         (victim,) = places()[VM]
-        writer = Writer(VM)
-        wait(lambda seen=writer: len(seen.said) > 10, 120)  # type: ignore[misc]
+        writer = Writer(VM, file_bytes=4096)
+        writer.wait(10)
         begun = time.monotonic()
         subprocess.run([STATE / "bmc/power", victim, "set", "power", "0"], check=True)
         wait(lambda gone=victim: places().get(VM, [gone]) != [gone] and answers(VM), 300)  # type: ignore[misc]

@@ -4,69 +4,15 @@
 
 from __future__ import annotations
 
-import subprocess
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import pairwise
 from typing import Any
 
-from on_lab import GUESTS, SSH, bring, guest, where
+from on_lab import Writer, bring, where
 
 Play = Callable[..., Any]
 Lab = Any
-
-# Writes a file, syncs it, and only then says so: number and checksum of what the disk has acknowledged.
-_WRITER = (
-    "rm -rf /root/a; mkdir /root/a; i=0; while :; do i=$((i+1)); head -c 65536 /dev/urandom > /root/a/$i; "
-    "s=$(sha256sum < /root/a/$i); sync; echo $i $s; done"
-)
-
-
-class Writer:
-    """What a guest's disk has acknowledged, and when."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.said: list[tuple[float, str, str]] = []
-        options = ["-oStrictHostKeyChecking=no", "-oUserKnownHostsFile=/dev/null"]
-        # The connection has to outlast a network that is cut for a minute.
-        command = [*SSH, *options, "-oServerAliveInterval=0", f"root@{GUESTS[name]}", _WRITER]
-        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        self._thread = threading.Thread(target=self._listen, daemon=True)
-        self._thread.start()
-
-    def _listen(self) -> None:
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
-            number, checksum, *_rest = line.split()
-            self.said.append((time.monotonic(), number, checksum))
-
-    def wait(self, count: int) -> None:
-        """Until so many more writes are acknowledged."""
-        wanted = len(self.said) + count
-        for _look in range(300):
-            if len(self.said) >= wanted:
-                return
-            time.sleep(0.5)
-        raise AssertionError(f"{self.name} has stopped writing")
-
-    def stop(self) -> None:
-        self._process.kill()
-        self._process.wait()
-        self._thread.join(10)
-
-    def stall(self) -> float:
-        """The longest time in seconds without an acknowledged write."""
-        times = [at for at, _number, _checksum in self.said]
-        return max(b - a for a, b in pairwise(times))
-
-    def lost(self) -> list[str]:
-        """The acknowledged writes that are not on the disk as they were."""
-        said = guest(self.name, "sync; cd /root/a; find . -type f -exec sha256sum {} +; rm -rf /root/a")
-        there = {line.split()[1].removeprefix("./"): line.split()[0] for line in said.splitlines()}
-        return [number for _at, number, checksum in self.said if there.get(number) != checksum]
 
 
 @contextmanager
