@@ -9,11 +9,15 @@ from __future__ import annotations
 
 import json
 import shlex
+import statistics
 import time
 from collections.abc import Sequence
 
 import pytest
 from lab_runs import HOSTS, SERVER, machines, node, playbook, remove_domains
+
+# One run differs from the next by a third where guests, hosts and Ansible share two cores.
+ROUNDS = 4
 
 
 def remove_all() -> None:
@@ -77,7 +81,7 @@ def test_a_host_of_eight_vms_is_emptied(memory_mib: int, used_mib: int) -> None:
         fill(vm["name"], used_mib)
     back = [{"name": vm["name"], "target": "kvm1"} for vm in free]
     loops, drains = [], []
-    for _round in range(2):
+    for _round in range(ROUNDS):
         settle("kvm1")
         loops.append(loop_of_virsh([vm["name"] for vm in pinned]))
         playbook("playbooks/migrate.yml", virtual_machines=free, migrate=back)
@@ -95,7 +99,8 @@ def test_a_host_of_eight_vms_is_emptied(memory_mib: int, used_mib: int) -> None:
     told = [" ".join(f"{seconds:.1f}" for seconds in side) for side in (loops, drains)]
     print(f"8 VMs of {memory_mib} MiB, {used_mib} MiB of it filled, off one host")
     print(f"seconds: virsh in a loop {told[0]}; drain.yml with all around it {told[1]}")
-    print(f"ratio {min(drains) / min(loops):.2f}")
+    best, middle = min(drains) / min(loops), statistics.median(drains) / statistics.median(loops)
+    print(f"ratio {best:.2f} of the best, {middle:.2f} of the medians")
     remove_all()
 
 
