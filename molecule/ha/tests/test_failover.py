@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from on_lab import HOSTS, Watch, bring, guest
+from on_lab import HOSTS, Watch, Writer, bring, guest
 
 Play = Callable[..., Any]
 Cluster = Any
@@ -38,8 +38,12 @@ def test_the_vms_of_a_host_without_power_restart_elsewhere(
 def test_hosts_that_do_not_hear_each_other_never_run_one_vm(
     alone: str, play: Play, all_nodes: list[dict[str, Any]], cluster: Cluster, whole_again: None
 ) -> None:
-    """Of three nodes one is alone, whichever way the network is cut."""
-    lost = {name for name, host in cluster.where().items() if host == alone}
+    """Of three nodes one is alone, whichever way the network is cut. All guests write meanwhile, to shared storage."""
+    before = cluster.where()
+    lost = {name for name, host in before.items() if host == alone}
+    writers = {name: Writer(name) for name in before}
+    for writer in writers.values():
+        writer.wait(3)
     watch = Watch()
     watch.start()
     cluster.asked = next(host for host in HOSTS if host != alone)
@@ -49,4 +53,11 @@ def test_hosts_that_do_not_hear_each_other_never_run_one_vm(
     cluster.wait(cluster.whole)
     watch.over.set()
     assert watch.twice == []
+    for name, writer in writers.items():
+        if name not in lost:
+            writer.wait(3)
+        writer.stop()
+        # A second one that writes would have spoilt the file system of the first.
+        assert guest(name, "dmesg | grep -ci 'ext4.*error' || true").strip() == "0"
+        assert writer.lost() == [], name
     assert 'status="success"' in cluster.call(f"stonith_admin --history {alone} --output-as=xml")
