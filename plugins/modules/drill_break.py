@@ -23,10 +23,7 @@ options:
     type: str
     choices: [kill, hang]
     required: true
-  uri:
-    description: The libvirt connection.
-    type: str
-    default: qemu:///system
+extends_documentation_fragment: [croft.infra.libvirt]
 requirements: [python3-libvirt]
 attributes:
   check_mode: {support: full, description: Tells whether the VM runs here and breaks nothing.}

@@ -40,10 +40,7 @@ options:
     type: list
     elements: str
     default: []
-  uri:
-    description: The libvirt connection.
-    type: str
-    default: qemu:///system
+extends_documentation_fragment: [croft.infra.libvirt]
 requirements: [python3-libvirt]
 attributes:
   check_mode: {support: full, description: Skipped with a message.}

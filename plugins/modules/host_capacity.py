@@ -24,11 +24,6 @@ options:
     description: The directory of that pool; the size of its file system counts as long as the pool is not there.
     type: path
     default: /var/lib/libvirt/images
-  nfs_pools:
-    description: NFS pools of the deployment, as M(croft.infra.virtual_machines) takes them.
-    type: list
-    elements: dict
-    default: []
   osd_devices:
     description:
       - The disks of this host that Ceph stores on, as role ceph takes them. When there are any, their sizes together
@@ -37,10 +32,7 @@ options:
     type: list
     elements: path
     default: []
-  uri:
-    description: The libvirt connection.
-    type: str
-    default: qemu:///system
+extends_documentation_fragment: [croft.infra.libvirt, croft.infra.libvirt.nfs_pools]
 attributes:
   check_mode: {support: full, description: It only reads.}
 """

@@ -14,11 +14,7 @@ description:
   - Changes nothing.
 version_added: 0.1.0
 author: the croft contributors
-options:
-  uri:
-    description: The libvirt connection.
-    type: str
-    default: qemu:///system
+extends_documentation_fragment: [croft.infra.libvirt]
 requirements: [python3-libvirt]
 attributes:
   check_mode: {support: full, description: Reads in either mode.}

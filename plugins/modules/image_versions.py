@@ -46,10 +46,7 @@ options:
     description: Remove those that may go; else it is only told which.
     type: bool
     default: false
-  uri:
-    description: The libvirt connection.
-    type: str
-    default: qemu:///system
+extends_documentation_fragment: [croft.infra.libvirt]
 requirements: [python3-libvirt, python3-rados and python3-rbd for a Ceph cluster]
 attributes:
   check_mode: {support: full, description: Tells what would be removed.}

@@ -22,10 +22,7 @@ options:
     description: Its definition, with the same name and without a UUID.
     type: str
     required: true
-  uri:
-    description: The libvirt connection.
-    type: str
-    default: qemu:///system
+extends_documentation_fragment: [croft.infra.libvirt]
 attributes:
   check_mode: {support: full, description: Tells what would be done.}
   diff_mode: {support: full, description: "Shows what is done, one line each."}

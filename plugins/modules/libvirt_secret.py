@@ -23,10 +23,7 @@ options:
     description: The key, in base64 as Ceph writes it.
     type: str
     required: true
-  uri:
-    description: The libvirt connection.
-    type: str
-    default: qemu:///system
+extends_documentation_fragment: [croft.infra.libvirt]
 attributes:
   check_mode:
     description: Tells whether it would be changed.

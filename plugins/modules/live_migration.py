@@ -75,10 +75,7 @@ options:
       - Why this host takes nothing new from now on. When nothing speaks against the moves the host is marked before the
         first of them, as M(croft.infra.host_maintenance) does; when something does, it is not marked.
     type: str
-  uri:
-    description: The libvirt connection.
-    type: str
-    default: qemu:///system
+extends_documentation_fragment: [croft.infra.libvirt]
 requirements: [python3-libvirt]
 attributes:
   check_mode: {support: full, description: Everything is looked at, nothing moves.}

@@ -25,10 +25,7 @@ options:
     description: Seconds that it waits at most for them to end, before it tells how far the migrations are.
     type: int
     default: 0
-  uri:
-    description: The libvirt connection.
-    type: str
-    default: qemu:///system
+extends_documentation_fragment: [croft.infra.libvirt]
 attributes:
   check_mode: {support: full, description: It only reads.}
 """

@@ -24,19 +24,11 @@ options:
     suboptions:
       name: {description: The VM., type: str, required: true}
       pool: {description: The pool., type: str, required: true}
-  nfs_pools:
-    description: NFS pools of the deployment, as M(croft.infra.virtual_machines) takes them.
-    type: list
-    elements: dict
-    default: []
   timeout:
     description: Seconds after which the copy of one disk is given up.
     type: int
     default: 3600
-  uri:
-    description: The libvirt connection.
-    type: str
-    default: qemu:///system
+extends_documentation_fragment: [croft.infra.libvirt, croft.infra.libvirt.nfs_pools]
 requirements: [python3-libvirt]
 attributes:
   check_mode: {support: full, description: Everything is looked at, nothing moves.}

@@ -135,10 +135,7 @@ options:
     type: list
     elements: str
     default: []
-  uri:
-    description: The libvirt connection.
-    type: str
-    default: qemu:///system
+extends_documentation_fragment: [croft.infra.libvirt]
 requirements: [python3-libvirt, xorriso, jsonschema on the controller for O(user_data)]
 attributes:
   check_mode: {support: full, description: Reports what a real run does; libvirt need not be installed yet.}

@@ -45,19 +45,11 @@ options:
     description: The libvirt storage pool of new disks.
     type: str
     default: default
-  nfs_pools:
-    description: NFS pools of the deployment, as M(croft.infra.virtual_machines) takes them.
-    type: list
-    elements: dict
-    default: []
   stop_timeout:
     description: Seconds that guests get to shut down.
     type: int
     default: 120
-  uri:
-    description: The libvirt connection.
-    type: str
-    default: qemu:///system
+extends_documentation_fragment: [croft.infra.libvirt, croft.infra.libvirt.nfs_pools]
 requirements: [python3-libvirt]
 attributes:
   check_mode: {support: full, description: Reports what a real run does.}

@@ -45,15 +45,7 @@ options:
     description: Whether a backup is held against its checksums.
     type: bool
     default: true
-  nfs_pools:
-    description: NFS pools of the deployment, as M(croft.infra.virtual_machines) takes them.
-    type: list
-    elements: dict
-    default: []
-  uri:
-    description: The libvirt connection.
-    type: str
-    default: qemu:///system
+extends_documentation_fragment: [croft.infra.libvirt, croft.infra.libvirt.nfs_pools]
 requirements: [python3-libvirt, virtnbdbackup]
 attributes:
   check_mode: {support: full, description: Reports which backups a real run makes.}

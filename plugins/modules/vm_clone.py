@@ -30,19 +30,11 @@ options:
     description: The libvirt storage pool of new disks.
     type: str
     default: default
-  nfs_pools:
-    description: NFS pools of the deployment, as M(croft.infra.virtual_machines) takes them.
-    type: list
-    elements: dict
-    default: []
   timeout:
     description: Seconds that a copy of a running VM may take.
     type: int
     default: 3600
-  uri:
-    description: The libvirt connection.
-    type: str
-    default: qemu:///system
+extends_documentation_fragment: [croft.infra.libvirt, croft.infra.libvirt.nfs_pools]
 requirements: [python3-libvirt]
 attributes:
   check_mode: {support: full, description: Looks whether everything is there.}

@@ -14,16 +14,7 @@ description:
   - Asks every running guest's agent, reads errors of disks and why a VM is paused, asks each NFS server, and reads
     which guests role guest_health gave up.
   - Changes nothing and finds nothing wrong by itself; C(playbooks/verify.yml) judges.
-options:
-  nfs_pools:
-    description: NFS pools of the deployment, as M(croft.infra.virtual_machines) takes them.
-    type: list
-    elements: dict
-    default: []
-  uri:
-    description: The libvirt connection.
-    type: str
-    default: qemu:///system
+extends_documentation_fragment: [croft.infra.libvirt, croft.infra.libvirt.nfs_pools]
 requirements: [python3-libvirt]
 attributes:
   check_mode: {support: full, description: It only reads.}

@@ -40,15 +40,7 @@ options:
     description: The libvirt storage pool of new disks.
     type: str
     default: default
-  nfs_pools:
-    description: NFS pools of the deployment, as M(croft.infra.virtual_machines) takes them.
-    type: list
-    elements: dict
-    default: []
-  uri:
-    description: The libvirt connection.
-    type: str
-    default: qemu:///system
+extends_documentation_fragment: [croft.infra.libvirt, croft.infra.libvirt.nfs_pools]
 requirements: [python3-libvirt, virtnbdbackup, qemu-utils]
 attributes:
   check_mode: {support: full, description: Looks whether everything is there.}

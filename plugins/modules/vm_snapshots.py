@@ -58,19 +58,11 @@ options:
     description: Remove checkpoints of incremental backups where they forbid a snapshot; the next backup is a full one.
     type: bool
     default: false
-  nfs_pools:
-    description: NFS pools of the deployment, as M(croft.infra.virtual_machines) takes them.
-    type: list
-    elements: dict
-    default: []
   stop_timeout:
     description: Seconds that a guest gets to shut down before its RBD images are reverted.
     type: int
     default: 120
-  uri:
-    description: The libvirt connection.
-    type: str
-    default: qemu:///system
+extends_documentation_fragment: [croft.infra.libvirt, croft.infra.libvirt.nfs_pools]
 requirements: [python3-libvirt]
 attributes:
   check_mode: {support: full, description: Reports what a real run does.}
