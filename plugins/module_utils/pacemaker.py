@@ -18,7 +18,11 @@ KEPT_PROPERTIES = frozenset(
     {"cluster-infrastructure", "cluster-name", "dc-version", "have-watchdog", "last-lrm-refresh"}
     | {"maintenance-mode", "stop-all-resources"}
 )
-REPLACED = ("crm_config", "nodes", "resources", "constraints", "fencing-topology", "rsc_defaults", "op_defaults")
+REPLACED = (
+    "crm_config", "nodes", "resources", "constraints", "alerts", "fencing-topology", "rsc_defaults", "op_defaults"
+)  # fmt: skip
+# What croft names, so that it may take it away.
+_OWN_ALERT = "croft-"
 _ANY_ORDER = ("nvpair", "op", "node", "primitive", "rsc_location", "rsc_order", "rsc_colocation", "fencing-level")
 
 
@@ -67,6 +71,8 @@ def wanted_change(live: str, wanted: str, config_dir: str) -> Change:
     _merge_properties(configuration, target)
     _merge_resources(configuration, target, config_dir)
     _merge_constraints(configuration, target)
+    others = [alert for alert in _section(configuration, "alerts") if not _is_own_alert(alert)]
+    _replace(configuration, "alerts", [*copy.deepcopy(list(_section(target, "alerts"))), *others])
     for section in ("fencing-topology", "rsc_defaults", "op_defaults"):
         _replace(configuration, section, list(_section(target, section)))
     old, new = readable(before), readable(configuration)
@@ -97,6 +103,10 @@ def _replace(configuration: ET.Element, tag: str, children: Iterable[ET.Element]
         for child in children
     ]
     section[:] = sorted(kept, key=lambda child: place.get(child.get("id"), len(place)))
+
+
+def _is_own_alert(alert: ET.Element) -> bool:
+    return alert.get("id", "").startswith(_OWN_ALERT)
 
 
 def _merge_properties(configuration: ET.Element, target: ET.Element) -> None:

@@ -56,6 +56,11 @@ def configuration(cluster: Cluster) -> str:
                     "devices": ",".join(level.devices),
                 },
             )
+    if cluster.alerts:
+        alerts = SubElement(root, "alerts")
+        for name, path in sorted(cluster.alerts.items()):
+            alert = SubElement(alerts, "alert", id=name, path=path)
+            SubElement(SubElement(alert, "select"), "select_fencing")
     settings = cluster.settings
     _pairs(
         SubElement(root, "rsc_defaults"),

@@ -90,7 +90,10 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """All that the configuration is made from, each sorted by name."""
+    """All that the configuration is made from, each sorted by name.
+
+    ``alerts``: what is called on every node when a host was fenced, by name.
+    """
 
     settings: Settings
     nodes: tuple[Node, ...]
@@ -100,3 +103,4 @@ class Cluster:
     together: tuple[Group, ...]
     apart: tuple[Group, ...]
     order: tuple[tuple[str, str], ...]
+    alerts: Mapping[str, str]

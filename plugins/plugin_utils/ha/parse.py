@@ -36,6 +36,9 @@ LEAST_STICKINESS = 1000
 LAST = -1
 QUORATE = 3
 
+# Installed by role ceph; see module_utils/ceph_fenced.py.
+CEPH_ALERT = {"croft-ceph-fenced": "/usr/lib/croft/ceph-fenced"}
+
 _CHOICES = {
     "ha_cluster_placement_strategy": ("balanced", ("balanced", "utilization")),
     "ha_cluster_no_quorum_policy": ("stop", ("stop", "freeze", "suicide", "demote")),
@@ -120,7 +123,8 @@ def read_cluster(plan: Any, virtual_machines: Any, hosts: Any, settings: Any) ->
         for vm in ha
     )
     nodes = tuple(room.node(i) for i in range(len(names)))
-    return Cluster(parsed, nodes, devices, levels, vms, together, apart, order), []
+    alerts = CEPH_ALERT if inputs.storage_layout == "distributed" else {}
+    return Cluster(parsed, nodes, devices, levels, vms, together, apart, order, alerts), []
 
 
 # --- the role's variables ---------------------------------------------------------------------------------------------

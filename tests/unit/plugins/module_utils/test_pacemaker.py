@@ -94,6 +94,29 @@ def test_others_resources_and_moves_under_way_stay() -> None:
     assert change.leaving == ("gone",)
 
 
+def alerts(*names: str) -> str:
+    entries = "".join(f'<alert id="{name}" path="/{name}"><select><select_fencing/></select></alert>' for name in names)
+    return f"<alerts>{entries}</alerts></configuration>"
+
+
+@pytest.mark.parametrize(
+    ("live", "wanted", "after"),
+    [
+        ([], ["croft-a"], ["croft-a"]),
+        (["mail", "croft-a"], ["croft-a"], ["mail", "croft-a"]),
+        (["mail", "croft-old"], [], ["mail"]),
+    ],
+)
+def test_alerts_of_others_stay(live: list[str], wanted: list[str], after: list[str]) -> None:
+    here, there = (
+        configuration().replace("</configuration>", alerts(*names)) if names else configuration()
+        for names in (live, wanted)
+    )
+    change, root = changed(here, there)
+    assert ids(root, "alerts") == after
+    assert change.changed == (live != after)
+
+
 def test_a_changed_value_is_seen() -> None:
     change, root = changed(configuration(vm("web1")), configuration(vm("web1", memory=256)))
     assert change.changed

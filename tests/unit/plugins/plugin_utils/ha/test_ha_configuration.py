@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -14,6 +15,7 @@ import pytest
 from ansible.errors import AnsibleFilterError
 from ansible_collections.croft.infra.plugins.filter.ha_configuration import FilterModule
 from ansible_collections.croft.infra.plugins.filter.ha_fence_secrets import FilterModule as Secrets
+from ansible_collections.croft.infra.plugins.plugin_utils.ha.cib import configuration
 from ansible_collections.croft.infra.plugins.plugin_utils.ha.parse import read_cluster
 from ansible_collections.croft.infra.plugins.plugin_utils.ha.room import MOST
 from ha_cases import case, fenced, live, vms
@@ -282,3 +284,21 @@ def test_options_of_the_inventory_win() -> None:
     )
     made = values(case(own, vms(3), FEW).xml, "fence-kvm1", "instance_attributes")
     assert (made["pcmk_reboot_action"], made["pcmk_reboot_timeout"]) == ("off", "300s")
+
+
+def test_ceph_is_told_of_fenced_hosts_and_only_ceph(tmp_path: Path) -> None:
+    own, wished = fenced(cluster(3)), vms(2)
+    made = case(own, wished)
+    assert ElementTree.fromstring(made.xml).find("alerts") is None
+    on_ceph, problems = read_cluster({**made.plan, "storage_layout": "distributed"}, wished, own, {})
+    assert on_ceph is not None, problems
+    xml = configuration(on_ceph)
+    (alert,) = ElementTree.fromstring(xml).iterfind("alerts/alert")
+    assert (alert.get("id"), alert.get("path")) == ("croft-ceph-fenced", "/usr/lib/croft/ceph-fenced")
+    assert [one.tag for one in alert.iterfind("select/*")] == ["select_fencing"]
+    file = tmp_path / "cib.xml"
+    file.write_text(live(replace(made, xml=xml), made.ha))
+    done = subprocess.run(
+        ["crm_verify", "--verbose", f"--xml-file={file}"], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
