@@ -122,6 +122,17 @@ def places(xml: str) -> list[Place]:
     return found
 
 
+def images(xml: str, pool: str) -> list[str]:
+    """The RBD images of a pool that the guest can write to."""
+    found = []
+    for disk in ET.fromstring(xml).iterfind("devices/disk[@type='network']"):
+        source = disk.find("source[@protocol='rbd']")
+        if source is not None and disk.find("readonly") is None:
+            directory, _, name = source.get("name", "").rpartition("/")
+            found += [name] if directory == pool else []
+    return found
+
+
 def place_of(pool: Mapping[str, Any]) -> Place:
     """The place of a pool in the configuration."""
     if "server" in pool:
@@ -156,14 +167,18 @@ class Lease(Protocol):
     def write(self, holders: Sequence[Holder]) -> None:
         """Name the holders; without any the lease goes."""
 
+    def evict(self) -> None:
+        """Have nobody wait for a holder that runs the VM no more, and shut it out."""
+
 
 class ObjectLease:
-    """A lease that is an object in a pool of a Ceph cluster."""
+    """A lease that is an object in a pool of a Ceph cluster, for disks that are ``images`` there."""
 
-    def __init__(self, rados: Any, pool: Any, uuid: str) -> None:
+    def __init__(self, rados: Any, pool: Any, uuid: str, images: Sequence[str] = ()) -> None:
         self.rados = rados
         self.pool = pool
         self.uuid = uuid
+        self.images = images
         self.name = f"{uuid}.lease"
 
     def make(self) -> bool:
@@ -186,6 +201,20 @@ class ObjectLease:
             self.pool.write_full(self.name, encode(holders))
         else:
             self.pool.remove_object(self.name)
+
+    def evict(self) -> None:
+        """QEMU has an exclusive lock on each image that it writes to. Who wants it next asks the holder, and waits for
+        30 s until one that does not answer counts as dead; broken, the lock is free and the holder's writes are
+        refused."""
+        rbd = import_module("rbd")
+        try:
+            for name in self.images:
+                with rbd.Image(self.pool, name) as image:
+                    for owner in list(image.lock_get_owners()):
+                        image.lock_break(owner["mode"], owner["owner"])
+        except rbd.Error as error:
+            # Then it takes those 30 s.
+            sys.stderr.write(f"croft: the lock of {self.uuid}'s former host stays: {error}\n")
 
 
 class VolumeLease:
@@ -235,6 +264,9 @@ class VolumeLease:
         volume.upload(stream, 0, SIZE, 0)
         stream.send(encode(holders))
         stream.finish()
+
+    def evict(self) -> None:
+        """On NFS nobody waits: QEMU's locks there end with its connection."""
 
 
 def runs_at(lv: Any, holder: Holder, uuid: str) -> bool | None:
@@ -294,6 +326,9 @@ def claim(lv: Any, lease: Lease, me: Holder, vm: str, *, incoming: bool) -> str 
     running = {holder.name: False if was_fenced(holder) else runs_at(lv, holder, lease.uuid) for holder in others}
     verdict = decide(vm, me, holders, running, incoming=incoming)
     if verdict.refusal is None:
+        if not incoming:
+            # Nobody runs it, and it did not end in order.
+            lease.evict()
         lease.write(verdict.holders)
     return verdict.refusal
 
@@ -339,31 +374,31 @@ class Hook:
             coming.parent.mkdir(parents=True, exist_ok=True)
             coming.write_text(str(time.monotonic()))
         elif (operation, moment) == ("prepare", "begin"):
-            with self.leases(held, uuid) as leases:
+            with self.leases(held, uuid, xml) as leases:
                 # It is good for one start only.
                 incoming = expected(coming)
                 coming.unlink(missing_ok=True)
                 refusals = (claim(self.lv, lease, self.me, vm, incoming=incoming) for lease in leases)
                 refusal = next(filter(None, refusals), None)
         elif (operation, moment) == ("release", "end"):
-            with self.leases(held, uuid) as leases:
+            with self.leases(held, uuid, xml) as leases:
                 for lease in leases:
                     release(lease, self.me)
         return refusal
 
     @contextmanager
-    def leases(self, at: Sequence[Place], uuid: str) -> Iterator[list[Lease]]:
+    def leases(self, at: Sequence[Place], uuid: str, xml: str = "") -> Iterator[list[Lease]]:
         """The leases of a VM, one for each place that its disks are in. Raises LeaseError, also for what is inside."""
         errors: list[type[Exception]] = [self.lv.libvirtError, ImportError, OSError, ValueError]
         if any(place.protocol == "rbd" for place in at):
             errors.append(import_module("rados").Error)
         try:
             with ExitStack() as stack:
-                yield [self._lease(place, uuid, stack) for place in at]
+                yield [self._lease(place, uuid, xml, stack) for place in at]
         except tuple(errors) as error:
             raise LeaseError(" ".join(str(error).split())) from error
 
-    def _lease(self, place: Place, uuid: str, stack: ExitStack) -> Lease:
+    def _lease(self, place: Place, uuid: str, xml: str, stack: ExitStack) -> Lease:
         pool = self.pools[place]
         if place.protocol == "nfs":
             conn = self.lv.open(f"qemu+tls://{place.host}/system")
@@ -376,7 +411,7 @@ class Hook:
         cluster.connect()
         objects = cluster.open_ioctx(pool["name"])
         stack.callback(objects.close)
-        return ObjectLease(rados, objects, uuid)
+        return ObjectLease(rados, objects, uuid, images(xml, place.directory) if xml else ())
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -628,3 +628,83 @@ def test_a_cluster_that_does_not_answer_is_told(net: Net, monkeypatch: pytest.Mo
     with pytest.raises(LeaseError, match="error connecting to the cluster"):
         ceph_call(net, KVM1, "prepare", "begin")
     assert rados.connections == 0
+
+
+class Rbd:
+    """librbd: the owner of each image's exclusive lock, and whose were broken."""
+
+    Error = type("Error", (Exception,), {})
+
+    def __init__(self, **owners: str) -> None:
+        self.owners = owners
+        self.broken: list[str] = []
+        self.answers = True
+
+    def Image(self, _pool: Any, name: str) -> Rbd.One:  # noqa: N802
+        if not self.answers:
+            raise self.Error("timed out")
+        return self.One(self, name.removesuffix(".raw"))
+
+    class One:
+        def __init__(self, rbd: Rbd, name: str) -> None:
+            self.rbd, self.name = rbd, name
+
+        def __enter__(self) -> Rbd.One:
+            return self
+
+        def __exit__(self, *_error: object) -> None:
+            return
+
+        def lock_get_owners(self) -> list[dict[str, Any]]:
+            return [{"mode": 0, "owner": self.rbd.owners[self.name]}] if self.name in self.rbd.owners else []
+
+        def lock_break(self, mode: int, owner: str) -> None:
+            assert mode == 0
+            self.rbd.broken.append(owner)
+            del self.rbd.owners[self.name]
+
+
+@pytest.fixture
+def locked(net: Net, monkeypatch: pytest.MonkeyPatch) -> Rbd:
+    """A VM that ran on kvm1, which answers and runs it no more; its QEMU's lock is still there."""
+    rados, rbd = Rados(), Rbd(web1="10.0.0.11:0/77")
+    monkeypatch.setitem(disk_lease.sys.modules, "rados", rados)
+    monkeypatch.setitem(disk_lease.sys.modules, "rbd", rbd)
+    assert ceph_call(net, KVM1, "prepare", "begin") is None
+    assert rbd.broken == []
+    net.unknown.add("10.0.0.11")
+    return rbd
+
+
+@pytest.mark.parametrize("me", [KVM1, KVM2])
+def test_nobody_waits_for_the_lock_of_a_qemu_that_is_gone(net: Net, locked: Rbd, me: Holder) -> None:
+    assert ceph_call(net, me, "prepare", "begin") is None
+    assert (locked.broken, locked.owners) == (["10.0.0.11:0/77"], {})
+
+
+def test_the_lock_of_a_vm_that_runs_or_comes_is_not_broken(net: Net, locked: Rbd) -> None:
+    net.unknown.clear()
+    net.running["10.0.0.11"] = True
+    assert ceph_call(net, KVM2, "prepare", "begin") is not None
+    assert ceph_call(net, KVM2, "migrate", "begin") is None
+    assert ceph_call(net, KVM2, "prepare", "begin") is None
+    assert locked.broken == []
+
+
+def test_a_lock_that_cannot_be_broken_is_told_and_waited_for(net: Net, locked: Rbd, capsys: Any) -> None:
+    locked.answers = False
+    assert ceph_call(net, KVM2, "prepare", "begin") is None
+    assert f"the lock of {UUID}'s former host stays: timed out" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("disks", "expected"),
+    [
+        (["<disk type='network'><source protocol='rbd' name='vms/a.raw'/></disk>"], ["a.raw"]),
+        (["<disk type='network'><source protocol='rbd' name='other/a.raw'/></disk>"], []),
+        (["<disk type='network'><source protocol='rbd' name='vms/a.iso'/><readonly/></disk>"], []),
+        (["<disk type='network'><source protocol='nfs' name='vms/a.raw'/></disk>"], []),
+    ],
+)
+def test_the_images_of_a_vm(disks: list[str], expected: list[str]) -> None:
+    assert disk_lease.images(xml(*disks), "vms") == expected
