@@ -24,6 +24,8 @@ slow = pytest.mark.skipif("CROFT_TEST_SLOW" not in os.environ, reason="takes min
 STATE = Path("/var/lib/croft-lab")
 SSH = ["ssh", "-i", str(STATE / "ssh/id_ed25519"), "-oBatchMode=yes", "-oConnectTimeout=20", "-oLogLevel=ERROR"]
 KNOWN = f"-oUserKnownHostsFile={STATE}/known_hosts"
+# A guest has another key whenever it is made anew.
+UNKNOWN = ["-oStrictHostKeyChecking=no", "-oUserKnownHostsFile=/dev/null"]
 HOSTS = {"kvm1": "10.99.0.11", "kvm2": "10.99.0.12", "kvm3": "10.99.0.13"}
 SERVER = "10.99.0.14"
 INVENTORY = Path(__file__).resolve().parents[1] / "inventories/lab"
@@ -60,10 +62,9 @@ _NOT_YET = ("connect to host", "kex_exchange_identification")
 
 def guest(name: str, command: str) -> str:
     """Run a command in a guest."""
-    options = ["-oStrictHostKeyChecking=no", "-oUserKnownHostsFile=/dev/null"]
     for _try in range(30):
         done = subprocess.run(
-            [*SSH, *options, f"root@{GUESTS[name]}", command], capture_output=True, text=True, check=False, timeout=120
+            [*SSH, *UNKNOWN, f"root@{GUESTS[name]}", command], capture_output=True, text=True, check=False, timeout=120
         )
         if done.returncode != 255 or not any(words in done.stderr for words in _NOT_YET):
             break
@@ -165,14 +166,13 @@ class Writer:
     def __init__(self, name: str, file_bytes: int = 65536) -> None:
         self.name = name
         self.said: list[tuple[float, str, str]] = []
-        options = ["-oStrictHostKeyChecking=no", "-oUserKnownHostsFile=/dev/null"]
         # It says so only when it is on the disk.
         loop = (
             f"rm -rf /root/a; mkdir /root/a; i=0; while :; do i=$((i+1)); head -c {file_bytes} /dev/urandom > "
             "/root/a/$i; s=$(sha256sum < /root/a/$i); sync; echo $i $s; done"
         )
         # The connection has to outlast a network that is cut for a minute.
-        command = [*SSH, *options, "-oServerAliveInterval=0", f"root@{GUESTS[name]}", loop]
+        command = [*SSH, *UNKNOWN, "-oServerAliveInterval=0", f"root@{GUESTS[name]}", loop]
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         self._thread = threading.Thread(target=self._listen, daemon=True)
         self._thread.start()

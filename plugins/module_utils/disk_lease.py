@@ -106,31 +106,31 @@ class Place(NamedTuple):
     directory: str
 
 
-def places(xml: str) -> list[Place]:
-    """The place of each disk of the domain that the guest can write to and QEMU opens over NFS or in a Ceph pool."""
+def written(xml: str) -> list[tuple[Place, str]]:
+    """The place and the name there of each disk of the domain that the guest can write to and QEMU opens over NFS or in
+    a Ceph pool."""
     found = []
     for disk in ET.fromstring(xml).iterfind("devices/disk[@type='network']"):
         source, host = disk.find("source"), disk.find("source/host")
         if source is None or disk.find("readonly") is not None:
             continue
-        directory = source.get("name", "").rpartition("/")[0]
+        directory, _, name = source.get("name", "").rpartition("/")
         if source.get("protocol") == "nfs" and host is not None:
-            found.append(Place("nfs", host.get("name", ""), directory))
+            found.append((Place("nfs", host.get("name", ""), directory), name))
         elif source.get("protocol") == "rbd":
             # A host knows one cluster; its mons may be named or not.
-            found.append(Place("rbd", "", directory))
+            found.append((Place("rbd", "", directory), name))
     return found
 
 
-def images(xml: str, pool: str) -> list[str]:
-    """The RBD images of a pool that the guest can write to."""
-    found = []
-    for disk in ET.fromstring(xml).iterfind("devices/disk[@type='network']"):
-        source = disk.find("source[@protocol='rbd']")
-        if source is not None and disk.find("readonly") is None:
-            directory, _, name = source.get("name", "").rpartition("/")
-            found += [name] if directory == pool else []
-    return found
+def places(xml: str) -> list[Place]:
+    """The place of each of these disks."""
+    return [place for place, _name in written(xml)]
+
+
+def disks_at(xml: str, place: Place) -> list[str]:
+    """The names of those of them that are in this place."""
+    return [name for at, name in written(xml) if at == place]
 
 
 def place_of(pool: Mapping[str, Any]) -> Place:
@@ -167,18 +167,17 @@ class Lease(Protocol):
     def write(self, holders: Sequence[Holder]) -> None:
         """Name the holders; without any the lease goes."""
 
-    def evict(self) -> None:
+    def evict(self, disks: Sequence[str]) -> None:
         """Have nobody wait for a holder that runs the VM no more, and shut it out."""
 
 
 class ObjectLease:
-    """A lease that is an object in a pool of a Ceph cluster, for disks that are ``images`` there."""
+    """A lease that is an object in a pool of a Ceph cluster."""
 
-    def __init__(self, rados: Any, pool: Any, uuid: str, images: Sequence[str] = ()) -> None:
+    def __init__(self, rados: Any, pool: Any, uuid: str) -> None:
         self.rados = rados
         self.pool = pool
         self.uuid = uuid
-        self.images = images
         self.name = f"{uuid}.lease"
 
     def make(self) -> bool:
@@ -202,13 +201,13 @@ class ObjectLease:
         else:
             self.pool.remove_object(self.name)
 
-    def evict(self) -> None:
+    def evict(self, disks: Sequence[str]) -> None:
         """QEMU has an exclusive lock on each image that it writes to. Who wants it next asks the holder, and waits for
         30 s until one that does not answer counts as dead; broken, the lock is free and the holder's writes are
         refused."""
         rbd = import_module("rbd")
         try:
-            for name in self.images:
+            for name in disks:
                 with rbd.Image(self.pool, name) as image:
                     for owner in list(image.lock_get_owners()):
                         image.lock_break(owner["mode"], owner["owner"])
@@ -265,7 +264,7 @@ class VolumeLease:
         stream.send(encode(holders))
         stream.finish()
 
-    def evict(self) -> None:
+    def evict(self, disks: Sequence[str]) -> None:
         """On NFS nobody waits: QEMU's locks there end with its connection."""
 
 
@@ -307,8 +306,10 @@ def was_fenced(holder: Holder) -> bool:
         return False
 
 
-def claim(lv: Any, lease: Lease, me: Holder, vm: str, *, incoming: bool) -> str | None:
-    """Take the lease; returns why not."""
+def claim(  # noqa: PLR0913
+    lv: Any, lease: Lease, me: Holder, vm: str, *, incoming: bool, disks: Sequence[str] = ()
+) -> str | None:
+    """Take the lease of a VM that is about to open these disks there; returns why not."""
     if lease.make():
         lease.write((me,))
         return None
@@ -328,7 +329,7 @@ def claim(lv: Any, lease: Lease, me: Holder, vm: str, *, incoming: bool) -> str 
     if verdict.refusal is None:
         if not incoming:
             # Nobody runs it, and it did not end in order.
-            lease.evict()
+            lease.evict(disks)
         lease.write(verdict.holders)
     return verdict.refusal
 
@@ -374,31 +375,34 @@ class Hook:
             coming.parent.mkdir(parents=True, exist_ok=True)
             coming.write_text(str(time.monotonic()))
         elif (operation, moment) == ("prepare", "begin"):
-            with self.leases(held, uuid, xml) as leases:
+            with self.leases(held, uuid) as leases:
                 # It is good for one start only.
                 incoming = expected(coming)
                 coming.unlink(missing_ok=True)
-                refusals = (claim(self.lv, lease, self.me, vm, incoming=incoming) for lease in leases)
+                refusals = (
+                    claim(self.lv, lease, self.me, vm, incoming=incoming, disks=disks_at(xml, place))
+                    for place, lease in zip(held, leases, strict=True)
+                )
                 refusal = next(filter(None, refusals), None)
         elif (operation, moment) == ("release", "end"):
-            with self.leases(held, uuid, xml) as leases:
+            with self.leases(held, uuid) as leases:
                 for lease in leases:
                     release(lease, self.me)
         return refusal
 
     @contextmanager
-    def leases(self, at: Sequence[Place], uuid: str, xml: str = "") -> Iterator[list[Lease]]:
+    def leases(self, at: Sequence[Place], uuid: str) -> Iterator[list[Lease]]:
         """The leases of a VM, one for each place that its disks are in. Raises LeaseError, also for what is inside."""
         errors: list[type[Exception]] = [self.lv.libvirtError, ImportError, OSError, ValueError]
         if any(place.protocol == "rbd" for place in at):
             errors.append(import_module("rados").Error)
         try:
             with ExitStack() as stack:
-                yield [self._lease(place, uuid, xml, stack) for place in at]
+                yield [self._lease(place, uuid, stack) for place in at]
         except tuple(errors) as error:
             raise LeaseError(" ".join(str(error).split())) from error
 
-    def _lease(self, place: Place, uuid: str, xml: str, stack: ExitStack) -> Lease:
+    def _lease(self, place: Place, uuid: str, stack: ExitStack) -> Lease:
         pool = self.pools[place]
         if place.protocol == "nfs":
             conn = self.lv.open(f"qemu+tls://{place.host}/system")
@@ -411,7 +415,7 @@ class Hook:
         cluster.connect()
         objects = cluster.open_ioctx(pool["name"])
         stack.callback(objects.close)
-        return ObjectLease(rados, objects, uuid, images(xml, place.directory) if xml else ())
+        return ObjectLease(rados, objects, uuid)
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -71,7 +71,7 @@ def wanted_change(live: str, wanted: str, config_dir: str) -> Change:
     _merge_properties(configuration, target)
     _merge_resources(configuration, target, config_dir)
     _merge_constraints(configuration, target)
-    others = [alert for alert in _section(configuration, "alerts") if not _is_own_alert(alert)]
+    others = [alert for alert in _section(configuration, "alerts") if not alert.get("id", "").startswith(_OWN_ALERT)]
     _replace(configuration, "alerts", [*copy.deepcopy(list(_section(target, "alerts"))), *others])
     for section in ("fencing-topology", "rsc_defaults", "op_defaults"):
         _replace(configuration, section, list(_section(target, section)))
@@ -103,10 +103,6 @@ def _replace(configuration: ET.Element, tag: str, children: Iterable[ET.Element]
         for child in children
     ]
     section[:] = sorted(kept, key=lambda child: place.get(child.get("id"), len(place)))
-
-
-def _is_own_alert(alert: ET.Element) -> bool:
-    return alert.get("id", "").startswith(_OWN_ALERT)
 
 
 def _merge_properties(configuration: ET.Element, target: ET.Element) -> None:

@@ -706,5 +706,5 @@ def test_a_lock_that_cannot_be_broken_is_told_and_waited_for(net: Net, locked: R
         (["<disk type='network'><source protocol='nfs' name='vms/a.raw'/></disk>"], []),
     ],
 )
-def test_the_images_of_a_vm(disks: list[str], expected: list[str]) -> None:
-    assert disk_lease.images(xml(*disks), "vms") == expected
+def test_the_images_of_a_vm_in_a_pool(disks: list[str], expected: list[str]) -> None:
+    assert disk_lease.disks_at(xml(*disks), disk_lease.Place("rbd", "", "vms")) == expected
