@@ -78,6 +78,9 @@ class Heard:
     panics: int = 0
     booted: bool = False
 
+    def and_then(self, later: Heard) -> Heard:
+        return Heard(self.fired or later.fired, self.panics + later.panics, self.booted or later.booted)
+
 
 @dataclass
 class Ear:
@@ -202,6 +205,8 @@ class Watch:
     forbids: Callable[[Any], str | None] = obstacle
     clock: Callable[[], float] = now
     _on_crash: dict[tuple[str, int], str] = field(default_factory=dict)
+    # What was said of a VM at a moment at which it could not be judged; the next look has it.
+    _unjudged: dict[str, Heard] = field(default_factory=dict)
 
     def look(self, conn: Any, heard: Mapping[str, Heard]) -> None:
         """Look at all of them once, and reset those that hang."""
@@ -214,12 +219,21 @@ class Watch:
         ]
         with ThreadPoolExecutor(_AGENTS_AT_ONCE) as threads:
             agents = list(threads.map(lambda one: self._agent(*one), found))
+        unjudged: dict[str, Heard] = {}
         for (domain, stats), agent in zip(found, agents, strict=True):
+            uuid = domain.UUIDString()
+            said = self._unjudged.get(uuid, Heard()).and_then(heard.get(uuid, Heard()))
+            counters = _counters(stats)
+            if not counters:
+                # libvirt is busy with it (it boots it anew, perhaps) and counts nothing: not the time to judge.
+                unjudged[uuid] = said
+                continue
             try:
-                self._judge(domain, stats, agent, heard.get(domain.UUIDString(), Heard()))
+                self._judge(domain, DOMAIN_STATES.get(stats["state.state"], "unknown"), counters, agent, said)
             except lv.libvirtError as error:
                 # It ended, or moved away, while it was looked at.
                 say(6, f"{domain.name()}: {words(error)}")
+        self._unjudged = unjudged
         here = {domain.UUIDString() for domain, _stats in found}
         self.decisions = {uuid: decision for uuid, decision in self.decisions.items() if uuid in here}
         self._on_crash = {key: reaction for key, reaction in self._on_crash.items() if key[0] in here}
@@ -231,22 +245,17 @@ class Watch:
             return None
         return self.ask(domain, self.agent_seconds)
 
-    def _judge(self, domain: Any, stats: Mapping[str, Any], agent: str | None, heard: Heard) -> None:
+    def _judge(self, domain: Any, state: str, counters: Mapping[str, int], agent: str | None, heard: Heard) -> None:
         uuid, name, run = domain.UUIDString(), domain.name(), domain.ID()
         asked = self.asked[name]
         restarts = self._reaction(domain, uuid, run) == "restart"
-        state = DOMAIN_STATES.get(stats["state.state"], "unknown")
         if state == "crashed" and restarts:
             # libvirt boots it anew at this moment.
             state = "booting"
-        counters = _counters(stats)
         seen = Seen(
             at=self.clock(), run=run, state=state, agent=agent, fired=heard.fired and "watchdog" in asked,
             panics=heard.panics if restarts else 0, booted=heard.booted, **counters,
         )  # fmt: skip
-        if not counters:
-            # libvirt is busy with it and counts nothing: not the time to judge.
-            return
         before = self.memories.get(uuid)
         memory = observe(before, seen, self.policy)
         if seen.panics:

@@ -133,6 +133,20 @@ def test_a_guest_that_hangs_is_reset_and_others_are_not(
     assert said[1].startswith("<4>web1: reset, since its agent has not answered for 120 s")
 
 
+def test_a_panic_that_is_heard_while_libvirt_is_busy_with_the_guest_is_counted_at_the_next_look(
+    watch: Watch, looks: Callable[..., None]
+) -> None:
+    web1 = Guest()
+    host = Host(web1)
+    looks(host)
+    web1.job = 1
+    looks(host, heard=Heard(panics=1))
+    looks(host, heard=Heard(booted=True))
+    web1.job = 0
+    looks(host, 3)
+    assert watch.as_dict()["virtual_machines"]["uuid-web1"]["resets"] == 1
+
+
 def test_what_forbids_a_reset_is_looked_for_only_before_one(
     watch: Watch, looks: Callable[..., None], capsys: pytest.CaptureFixture[str]
 ) -> None:
