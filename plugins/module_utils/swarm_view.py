@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 # Who holds a published port on Docker's behalf.
@@ -42,6 +42,23 @@ def node_of(entry: Mapping[str, Any]) -> dict[str, Any]:
         "reachable": manager.get("Reachability") == "reachable",
         "address": (entry.get("Status") or {}).get("Addr") or "",
     }
+
+
+def needed_for_quorum(node_id: str, nodes: Sequence[Mapping[str, Any]]) -> str:
+    """Why a manager must not stop now; empty when it may. ``nodes`` as ``node_of`` has them.
+
+    A majority of all managers, dead ones too, must be reachable (docs.docker.com/engine/swarm/raft). Of one or two none
+    can be missed at any time, so that it is no question of now.
+    """
+    managers = [node for node in nodes if node["role"] == "manager"]
+    away = sorted(node["hostname"] for node in managers if not node["reachable"] and node["id"] != node_id)
+    left, need = len(managers) - len(away) - 1, len(managers) // 2 + 1
+    if not away or left >= need or all(node["id"] != node_id for node in managers):
+        return ""
+    return (
+        f"of {len(managers)} managers {left} would be left and the swarm needs {need}; "
+        f"bring {', '.join(away)} back first, or take it out (docker_swarm_removed)"
+    )
 
 
 def network_of(entry: Mapping[str, Any]) -> dict[str, Any]:

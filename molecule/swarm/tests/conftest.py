@@ -48,6 +48,12 @@ def inventory() -> Path:
     return INVENTORY
 
 
+@pytest.fixture(scope="session")
+def pki() -> Path:
+    """Where the engines' authority and its client's certificate are."""
+    return STATE / "pki/docker"
+
+
 @pytest.fixture
 def swarm_play(play: Callable[..., Any]) -> Callable[..., Any]:
     """Run the containers' playbook on the swarm's lab."""

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import pytest
 from ansible_collections.croft.infra.plugins.module_utils import swarm_view
 
 
@@ -77,3 +78,29 @@ tcp   LISTEN 0      128             [::]:22            [::]:*    users:(("sshd",
 
 def test_who_listens_besides_docker() -> None:
     assert swarm_view.listeners_of(SOCKETS) == [{"port": 22, "protocol": "tcp", "process": "sshd"}]
+
+
+def manager(name: str, *, reachable: bool = True, role: str = "manager") -> dict[str, object]:
+    return {"id": name, "hostname": name, "role": role, "reachable": reachable}
+
+
+@pytest.mark.parametrize(
+    ("nodes", "why"),
+    [
+        pytest.param([], "", id="no swarm"),
+        pytest.param([manager("a")], "", id="one alone"),
+        pytest.param([manager("a"), manager("b"), manager("c")], "", id="three"),
+        pytest.param([manager("a", role="worker"), manager("b"), manager("c", reachable=False)], "", id="a worker"),
+        pytest.param(
+            [manager("a"), manager("b"), manager("c", reachable=False)],
+            "of 3 managers 1 would be left and the swarm needs 2; bring c back first, or take it out",
+            id="one of three is dead",
+        ),
+        pytest.param([manager("a"), manager("b")], "", id="two"),
+        pytest.param([manager(name, reachable=name != "e") for name in "abcde"], "", id="one of five is dead"),
+    ],
+)
+def test_a_manager_whose_quorum_hangs_on_it_is_known(nodes: list[dict[str, object]], why: str) -> None:
+    found = swarm_view.needed_for_quorum("a", nodes)
+    assert found.startswith(why)
+    assert bool(found) == bool(why)
