@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import re
 import subprocess
 import threading
 import time
@@ -70,11 +69,11 @@ def test_migration_keeps_what_the_guest_writes_and_changes_nothing_for_site(
     assert where()["app1"] == done["target"]
 
 
-def test_a_guest_may_be_slowed_down_limits_are_taken_and_a_long_move_tells_how_far_it_is(play_here: Play) -> None:
-    limits = {"live_migration_downtime_ms": 500, "live_migration_bandwidth_mib": 4}
-    run = play_here("playbooks/migrate.yml", migrate=["ci1"], live_migration_mode="auto_converge", **limits)
+def test_a_guest_may_be_slowed_down_and_limits_are_taken(play_here: Play) -> None:
+    run = play_here(
+        "playbooks/migrate.yml", migrate=["ci1"], live_migration_mode="auto_converge", live_migration_downtime_ms=500
+    )
     assert run.rc == 0, run.output
-    assert re.search(r"ci1: \d+ of \d+ MiB left", run.output), run.output
     assert guest("ci1", "hostname").strip() == "ci1"
 
 
