@@ -43,7 +43,8 @@ options:
   connections:
     description:
       - How many connections carry one VM's memory. One thread encrypts and sends on each, so that two are quicker, and
-        cost less, than one. With O(mode=post_copy) it is always one.
+        cost less, than one. With O(mode=post_copy) it is always one, and with O(bandwidth_mib), which QEMU does not
+        keep to over several.
     type: int
     default: 2
   bandwidth_mib:

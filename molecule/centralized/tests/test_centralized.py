@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import threading
 import time
@@ -69,11 +70,13 @@ def test_migration_keeps_what_the_guest_writes_and_changes_nothing_for_site(
     assert where()["app1"] == done["target"]
 
 
-def test_a_guest_may_be_slowed_down_and_limits_are_taken(play_here: Play) -> None:
-    run = play_here(
-        "playbooks/migrate.yml", migrate=["ci1"], live_migration_mode="auto_converge", live_migration_downtime_ms=500
-    )
+def test_a_guest_may_be_slowed_down_limits_are_kept_and_a_long_move_tells_how_far_it_is(play_here: Play) -> None:
+    limits = {"live_migration_downtime_ms": 500, "live_migration_bandwidth_mib": 4}
+    run = play_here("playbooks/migrate.yml", migrate=["ci1"], live_migration_mode="auto_converge", **limits)
     assert run.rc == 0, run.output
+    (done,) = [one for call in run.results("croft.infra.live_migration") for one in call["res"].get("migrations") or []]
+    assert done["transferred_mib"] / (done["total_ms"] / 1000) < 6
+    assert re.search(r"ci1: \d+ of \d+ MiB left", run.output), run.output
     assert guest("ci1", "hostname").strip() == "ci1"
 
 
