@@ -24,6 +24,8 @@ from ansible_collections.croft.infra.plugins.plugin_utils.sizing.search import B
 WIDTHS = (4, 16, 64, 256)
 # Fillings that all tries together may look at, about two seconds; a try that would exceed it is not begun.
 FILLINGS = 2_000_000
+# To begin with a few hosts anew costs as much as to look at so many fillings; where there are few VMs it is most of it.
+_BEGINNING = 200
 # Tries with tilted weights when the widths did not reach the bound.
 RESTARTS = 200
 TILT = 0.5
@@ -147,7 +149,7 @@ def _mended(packer: _Packer, where: Sequence[int | None], hosts: Sequence[int], 
         small = _Packer(part, [packer.tops[host] for host in chosen], [items[i] for i in free])
         small.chance = chance
         found = small.pack(WIDTHS[1])
-        steps += small.steps + len(items)
+        steps += small.steps + len(items) + _BEGINNING
         if homeless(free, found) <= homeless(free, [where[i] for i in free]):
             for i, at in zip(free, found, strict=True):
                 where[i] = None if at is None else chosen[at]

@@ -5,9 +5,11 @@
 from __future__ import annotations
 
 import random
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from ansible_collections.croft.infra.plugins.plugin_utils.sizing import packing
 from sizing_cases import breaks, cluster, found, host, levels, plan, rules, vm
 
 PACK = {"placement": "pack"}
@@ -39,10 +41,10 @@ def test_at_most_one_host_more_than_the_sums_need(seed: int) -> None:
     hosts = cluster(least + 6)
     made = plan(hosts, vms, FREE)
     assert made["verdict"] == "admitted"
-    packing = made["packing"]
-    assert packing["least_hosts"] == least
-    assert least <= used(made) == packing["hosts_used"] <= least + 1
-    assert packing["proved_fewest"] == (used(made) == least)
+    told = made["packing"]
+    assert told["least_hosts"] == least
+    assert least <= used(made) == told["hosts_used"] <= least + 1
+    assert told["proved_fewest"] == (used(made) == least)
 
 
 @pytest.mark.parametrize("placement", ["spread", "pack"])
@@ -53,6 +55,29 @@ def test_what_fits_is_never_called_impossible(placement: str) -> None:
         fits = used(plan(cluster(least + 6), vms, FREE))
         made = plan(cluster(fits), vms, {**FREE, "placement": placement})
         assert made["summary"]["placed"] == len(vms), seed
+
+
+def test_to_begin_anew_counts_where_there_is_next_to_nothing_to_look_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun = []
+
+    class Hopeless:
+        """A packer of one VM that fits nowhere, which it sees at once."""
+
+        steps, tops, items, sizes = 0, [(), ()], [SimpleNamespace(only=None)], [(1,)]
+        board = SimpleNamespace(part=lambda _hosts: None)
+
+        def __init__(self, *_arguments: Any) -> None:
+            begun.append(self)
+
+        def weights(self) -> list[float]:
+            return [1.0]
+
+        def pack(self, _width: int) -> list[int | None]:
+            return [None]
+
+    monkeypatch.setattr(packing, "_Packer", Hopeless)
+    assert packing._mended(Hopeless(), [None], [0, 1], 20_000) == [None]  # type: ignore[arg-type]
+    assert len(begun) <= 101
 
 
 def test_a_host_on_which_something_runs_is_filled_first() -> None:
