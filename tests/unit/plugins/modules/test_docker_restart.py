@@ -20,7 +20,7 @@ class Engine:
 
     def __init__(self) -> None:
         self.state, self.commands, self.keys = "active", [], []
-        self.locks, self.away, self.looks = True, set(), 0
+        self.away: set[str] = set()
 
     def restart(self, command: list[str]) -> None:
         self.commands.append(command)
@@ -29,7 +29,7 @@ class Engine:
 
     def get(self, path: str) -> Any:
         if self.state == "stopped":
-            self.state = "locked" if self.locks else "active"
+            self.state = "locked"
             raise DockerMissingError("/run/docker.sock: refused")
         if path == "/info":
             manager = self.state == "active"
