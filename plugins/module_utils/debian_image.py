@@ -18,10 +18,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 # Part of every hash: raise it when the way of building changes what comes out.
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 SECTOR = 512
-# The partition starts at 1 MiB, as every partitioning tool of today has it; GRUB's core image lives in the gap.
-PARTITION_START = 2048
+# The first partition starts at 1 MiB, as every partitioning tool of today has it; GRUB's core image for a BIOS lives in
+# the gap. UEFI reads its own from that partition. The root is after it, the last one, so that it can grow.
+ESP_START = 2048
+ESP_SECTORS = 2048
+PARTITION_START = ESP_START + ESP_SECTORS
 
 NAME = re.compile(r"^[a-z0-9][a-z0-9._-]*$")
 SUITE = re.compile(r"^[a-z][a-z0-9.-]*$")
@@ -41,6 +44,11 @@ GRUB_MKIMAGE = ("grub-mkimage", "-O", "i386-pc", "-p", "(hd0,msdos1)/boot/grub")
 # All that is needed to read a kernel from an ext4 file system in an MBR partition and start it.
 # `linux16` enters the kernel as a BIOS boot sector would: 2 s faster than `linux` on a machine that is emulated.
 GRUB_MODULES = ("biosdisk", "part_msdos", "ext2", "linux16")
+# For UEFI: the prefix without a disk means the one that it was read from.
+GRUB_EFI_MKIMAGE = ("grub-mkimage", "-O", "x86_64-efi", "-p", "(,msdos1)/boot/grub")
+GRUB_EFI_MODULES = ("part_msdos", "ext2", "linux")
+# Where UEFI looks on a disk that it was told nothing about (UEFI specification, 3.5.1.1).
+EFI_FILE = "::/EFI/BOOT/BOOTX64.EFI"
 
 # Secrets and identities that maintainer scripts make, and what mmdebstrap brings in from the machine.
 UNWANTED = (
@@ -112,7 +120,12 @@ class Image:
         """Commands that the build needs, each with the Debian package that has it."""
         tools = {"mmdebstrap": "mmdebstrap"}
         if self.format == "qcow2":
-            tools |= {"mke2fs": "e2fsprogs", "grub-mkimage": "grub-common", "qemu-img": "qemu-utils"}
+            tools |= {
+                "mke2fs": "e2fsprogs",
+                "grub-mkimage": "grub-common",
+                "mformat": "mtools",
+                "qemu-img": "qemu-utils",
+            }
         return tools
 
 
@@ -289,14 +302,27 @@ def mounts_below(mountinfo: str, directory: str) -> list[str]:
 
 
 def master_boot_record(boot_code: bytes, disk_sectors: int, identifier: int) -> bytes:
-    """Return the first sector of a disk with GRUB's boot code and one active Linux partition to the end of the disk.
+    """Return the first sector of a disk with GRUB's boot code and two partitions.
 
-    Layout: boot code up to byte 440, disk identifier, partition table at 446, signature 55 AA. The cylinder fields say
-    "see the sector numbers", as they do on every disk above 8 GiB.
+    The first in the table is the root: Linux, active, to the end of the disk. The second is what UEFI boots from, and
+    lies before it. Layout: boot code up to byte 440, disk identifier, partition table at 446, signature 55 AA. The
+    cylinder fields say "see the sector numbers", as they do on every disk above 8 GiB.
     """
     beyond = b"\xfe\xff\xff"
-    entry = b"\x80" + beyond + b"\x83" + beyond + struct.pack("<II", PARTITION_START, disk_sectors - PARTITION_START)
-    return boot_code[:440] + struct.pack("<IH", identifier, 0) + entry + bytes(48) + b"\x55\xaa"
+    root = b"\x80" + beyond + b"\x83" + beyond + struct.pack("<II", PARTITION_START, disk_sectors - PARTITION_START)
+    esp = b"\x00" + beyond + b"\xef" + beyond + struct.pack("<II", ESP_START, ESP_SECTORS)
+    return boot_code[:440] + struct.pack("<IH", identifier, 0) + root + esp + bytes(32) + b"\x55\xaa"
+
+
+def esp_argvs(disk: str, core: str) -> list[list[str]]:
+    """Return the commands that make what UEFI boots from in the raw image ``disk``, with ``core`` in it."""
+    at = f"{disk}@@{ESP_START * SECTOR}"
+    # FAT wants a geometry; 16 heads of 32 sectors fill the partition.
+    return [
+        ["mformat", "-i", at, "-T", str(ESP_SECTORS), "-h", "16", "-s", "32", "-v", "EFI", "::"],
+        ["mmd", "-i", at, "::/EFI", "::/EFI/BOOT"],
+        ["mcopy", "-i", at, core, EFI_FILE],
+    ]
 
 
 def mke2fs_argv(tree: str, disk: str, sectors: int) -> list[str]:
@@ -311,12 +337,13 @@ def mke2fs_argv(tree: str, disk: str, sectors: int) -> list[str]:
     return ["mke2fs", *form, "-E", extended, "-d", tree, disk, str(sectors // 8)]
 
 
-def grub_embedded_config(image: Image) -> str:
+def grub_embedded_config(image: Image, *, efi: bool) -> str:
     """Return the script that GRUB's core image runs at once: no menu, no modules to look for, no time-out."""
+    where, kind = ("", "") if efi else ("set root=(hd0,msdos1)\n", "16")
     return (
-        "set root=(hd0,msdos1)\n"
-        f"linux16 {image.kernel} root=/dev/vda1 {image.kernel_command_line}\n"
-        f"initrd16 {image.initrd}\n"
+        f"{where}"
+        f"linux{kind} {image.kernel} root=/dev/vda1 {image.kernel_command_line}\n"
+        f"initrd{kind} {image.initrd}\n"
         "boot\n"
     )
 
@@ -329,10 +356,10 @@ def core_image_in_gap(core: bytes) -> bytes:
     where ``grub-bios-setup`` would put it: 2.
 
     Raises:
-        ValueError: the core image does not fit between the first sector and the partition.
+        ValueError: the core image does not fit between the first sector and the first partition.
     """
     sectors = -(-len(core) // SECTOR)
-    if sectors > PARTITION_START - 1:
-        raise ValueError(f"GRUB's core image needs {sectors} sectors, {PARTITION_START - 1} are there.")
+    if sectors > ESP_START - 1:
+        raise ValueError(f"GRUB's core image needs {sectors} sectors, {ESP_START - 1} are there.")
     blocklist = struct.pack("<QHH", 2, sectors - 1, 0x0820)
     return core[: SECTOR - len(blocklist)] + blocklist + core[SECTOR:]

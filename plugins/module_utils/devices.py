@@ -17,7 +17,8 @@ from typing import Any
 from ansible_collections.croft.infra.plugins.module_utils.identity import vm_mac
 
 GIB = 1024**3
-FIRMWARE = ("bios", "uefi")
+# The last is UEFI with Secure Boot, and with the keys that distributions and Windows are signed for.
+FIRMWARE = ("bios", "uefi", "uefi-secure")
 # Where a network card ends, and the word for it in libvirt's XML.
 LINKS = {"network": "network", "bridge": "bridge", "macvtap": "direct"}
 # virtio-mem plugs memory in blocks of 2 MiB on x86.
@@ -186,7 +187,7 @@ def read_shape(name: str, entry: Mapping[str, Any], network: str | None) -> tupl
         disks=_disks(reader),
         nics=_nics(name, reader, network),
         cpu_model=reader.word("cpu_model", _CPU_MODEL, "host-model, host-passthrough, maximum or a model's name"),
-        firmware=reader.word("firmware", re.compile("|".join(FIRMWARE)), " or ".join(FIRMWARE)),
+        firmware=reader.word("firmware", re.compile("|".join(FIRMWARE)), "bios, uefi or uefi-secure"),
         tpm=reader.flag("tpm"),
         hugepages=reader.flag("hugepages"),
         numa_node=reader.whole("numa_node", 0),

@@ -135,7 +135,7 @@ def _fields(root: ET.Element, marked: ET.Element | None) -> Fields:
         max_memory_mib=hotplug.max_memory_mib(root, memory_mib(root)),
         disks=tuple(sorted(hotplug.disk_targets(root))),
         nics=tuple(sorted(nic.text for nic in hotplug.nics(root))),
-        firmware="uefi" if hotplug.is_uefi(root) else "bios",
+        firmware=hotplug.firmware(root),
         tpm=root.find("devices/tpm") is not None,
         hugepages=root.find("memoryBacking/hugepages") is not None,
         numa_node=hotplug.numa_node(root),
@@ -179,9 +179,7 @@ def domain_xml(wish: Wish, arch: str, root_disk: Disk, seed: Disk, places: Mappi
     _set_mark(domain, wish)
     ET.SubElement(domain, "memory", {"unit": "MiB"}).text = str(wish.memory_mib)
     ET.SubElement(domain, "vcpu", {"placement": "static"}).text = str(wish.vcpus)
-    system = ET.SubElement(domain, "os", {"firmware": "efi"} if wish.shape.firmware == "uefi" else {})
-    ET.SubElement(system, "type", {"arch": arch, "machine": MACHINES[arch]}).text = "hvm"
-    ET.SubElement(system, "boot", {"dev": "hd"})
+    _add_system(domain, wish.shape.firmware or "bios", arch)
     features = ET.SubElement(domain, "features")
     ET.SubElement(features, "acpi")
     ET.SubElement(features, "apic")
@@ -197,6 +195,18 @@ def domain_xml(wish: Wish, arch: str, root_disk: Disk, seed: Disk, places: Mappi
     _set_shape(domain, wish, places or {})
     ET.indent(domain)
     return ET.tostring(domain, encoding="unicode") + "\n"
+
+
+def _add_system(domain: ET.Element, firmware: str, arch: str) -> None:
+    system = ET.SubElement(domain, "os", {} if firmware == "bios" else {"firmware": "efi"})
+    ET.SubElement(system, "type", {"arch": arch, "machine": MACHINES[arch]}).text = "hvm"
+    if firmware != "bios":
+        # Said either way: libvirt takes the first firmware that fits, often one that boots signed systems only.
+        wanted = {"secure-boot": "no"} if firmware == "uefi" else {"secure-boot": "yes", "enrolled-keys": "yes"}
+        features = ET.SubElement(system, "firmware")
+        for name, enabled in wanted.items():
+            ET.SubElement(features, "feature", {"enabled": enabled, "name": name})
+    ET.SubElement(system, "boot", {"dev": "hd"})
 
 
 def _add_devices(devices: ET.Element, wish: Wish, arch: str, root_disk: Disk, seed: Disk) -> None:

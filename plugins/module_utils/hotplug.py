@@ -257,10 +257,16 @@ def _set_cell(root: ET.Element) -> None:
     cell.set("unit", "KiB")
 
 
-def is_uefi(root: ET.Element) -> bool:
+def firmware(root: ET.Element) -> str:
+    """What the domain boots with, one of devices.FIRMWARE."""
     system, loader = root.find("os"), root.find("os/loader")
     by_name = system is not None and system.get("firmware") == "efi"
-    return by_name or (loader is not None and loader.get("type") == "pflash")
+    if not by_name and (loader is None or loader.get("type") != "pflash"):
+        return "bios"
+    # libvirt writes what it chose into the definition.
+    chosen = loader is not None and loader.get("secure") == "yes"
+    asked = root.find("os/firmware/feature[@name='secure-boot'][@enabled='yes']") is not None
+    return "uefi-secure" if chosen or asked else "uefi"
 
 
 def numa_node(root: ET.Element) -> int | None:

@@ -6,7 +6,8 @@ DOCUMENTATION = r"""
 module: debian_image
 short_description: Build a Debian image from packages and cache it by what it is made from
 description:
-  - Builds a Debian root file system with C(mmdebstrap), as a directory or as a disk image that boots on a BIOS machine.
+  - Builds a Debian root file system with C(mmdebstrap), as a directory or as a disk image that boots with a
+    BIOS and with UEFI (without Secure Boot).
   - The result lies in O(cache_dir) under a name that ends in a hash of everything it is made from. When it is there
     already, nothing is done and no tool is needed. Older versions of the same name are kept.
   - The mirror and how to reach it (proxy, certificates, C(Check-Valid-Until)) are those of the machine it runs on. None
@@ -144,6 +145,7 @@ from ansible_collections.croft.infra.plugins.module_utils import debian_image as
 from ansible_collections.croft.infra.plugins.module_utils.machine_settings import apt_sources
 
 GRUB_DIRECTORY = Path("/usr/lib/grub/i386-pc")
+GRUB_EFI_DIRECTORY = Path("/usr/lib/grub/x86_64-efi")
 
 
 class BuildError(Exception):
@@ -213,22 +215,30 @@ class Builder:
         for what in (self.image.kernel, self.image.initrd):
             if not (tree / what.lstrip("/")).is_file():
                 raise BuildError(f"No {what} in the image: install a kernel, or make that file in customize.")
-        raw, core, config, disk = (self.work / name for name in ("raw", "core.img", "grub.cfg", "disk.qcow2"))
-        config.write_text(pure.grub_embedded_config(self.image))
-        self.run([*pure.GRUB_MKIMAGE, "-c", str(config), "-o", str(core), *pure.GRUB_MODULES])
+        raw, disk = self.work / "raw", self.work / "disk.qcow2"
+        core = self.build_grub("bios", pure.GRUB_MKIMAGE, pure.GRUB_MODULES)
+        efi_core = self.build_grub("efi", pure.GRUB_EFI_MKIMAGE, pure.GRUB_EFI_MODULES)
         sectors = self.image.disk_mib * 1024 * 1024 // pure.SECTOR
-        start = pure.PARTITION_START
         boot_code = (GRUB_DIRECTORY / "boot.img").read_bytes()
         with raw.open("wb") as file:
             file.truncate(sectors * pure.SECTOR)
             file.write(pure.master_boot_record(boot_code, sectors, secrets.randbits(32)))
             file.write(pure.core_image_in_gap(core.read_bytes()))
-        self.run(pure.mke2fs_argv(str(tree), str(raw), sectors - start))
+        for argv in pure.esp_argvs(str(raw), str(efi_core)):
+            self.run(argv)
+        self.run(pure.mke2fs_argv(str(tree), str(raw), sectors - pure.PARTITION_START))
         # Compressed it is half the size to copy to every host, and boots no slower.
         qcow2 = ["-O", "qcow2", "-c", "-o", "compression_type=zstd"]
         self.run(["qemu-img", "convert", "-f", "raw", *qcow2, str(raw), str(disk)])
         disk.chmod(0o644)
         return disk
+
+    def build_grub(self, firmware: str, command: tuple[str, ...], modules: tuple[str, ...]) -> Path:
+        """GRUB's core image for one kind of firmware."""
+        config, core = self.work / f"{firmware}.cfg", self.work / f"{firmware}.img"
+        config.write_text(pure.grub_embedded_config(self.image, efi=firmware == "efi"))
+        self.run([*command, "-c", str(config), "-o", str(core), *modules])
+        return core
 
 
 def remove_leftovers(module: AnsibleModule, cache: Path, name: str) -> None:
@@ -246,8 +256,9 @@ def remove_leftovers(module: AnsibleModule, cache: Path, name: str) -> None:
 def build(module: AnsibleModule, image: pure.Image, target: Path) -> bool:
     """Build ``image`` unless somebody else did while we waited; return whether it was built here."""
     missing = {package for tool, package in image.tools.items() if shutil.which(tool) is None}
-    if image.format == "qcow2" and not (GRUB_DIRECTORY / "boot.img").is_file():
-        missing.add("grub-pc-bin")
+    if image.format == "qcow2":
+        grub = {GRUB_DIRECTORY / "boot.img": "grub-pc-bin", GRUB_EFI_DIRECTORY / "moddep.lst": "grub-efi-amd64-bin"}
+        missing |= {package for file, package in grub.items() if not file.is_file()}
     if missing:
         raise BuildError(f"Building images needs packages that are not installed: {', '.join(sorted(missing))}.")
     if os.geteuid() != 0:

@@ -38,8 +38,8 @@ options:
       - Further C(max_vcpus), C(max_memory_mib), C(disks) (each C(name), C(size_gib)), C(networks) (all network cards,
         in place of C(network), C(mac) and C(address); each C(name), one of C(network), C(bridge), C(macvtap), C(vlan),
         C(mac), C(address), C(bandwidth) with C(inbound_kib_s) and C(outbound_kib_s)), C(cpu_model), C(firmware)
-        (C(bios) or C(uefi), for new VMs), C(tpm), C(hugepages), C(numa_node), C(start_order) and C(start_delay). The
-        role C(croft.infra.virtual_machines) tells what each means.
+        (for new VMs), C(tpm), C(hugepages), C(numa_node), C(start_order) and C(start_delay). The role
+        C(croft.infra.virtual_machines) tells what each means.
       - The fields that decide where a VM is placed (C(workload), C(host), C(affinity), C(anti_affinity)) are taken and
         have no effect here; C(ha) has one with O(ha_directory).
     type: list

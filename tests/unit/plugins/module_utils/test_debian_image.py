@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import io
 import struct
+import subprocess
 import tarfile
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from ansible_collections.croft.infra.plugins.module_utils.debian_image import (
+    EFI_FILE,
+    ESP_START,
     PARTITION_START,
     File,
     Image,
@@ -16,6 +20,7 @@ from ansible_collections.croft.infra.plugins.module_utils.debian_image import (
     core_image_in_gap,
     deb822_sources,
     debian_source,
+    esp_argvs,
     files_tar,
     grub_embedded_config,
     image_problems,
@@ -83,7 +88,7 @@ def test_file_names() -> None:
 
 def test_a_disk_needs_more_tools() -> None:
     assert set(IMAGE.tools) == {"mmdebstrap"}
-    assert set(DISK.tools) == {"mmdebstrap", "mke2fs", "grub-mkimage", "qemu-img"}
+    assert set(DISK.tools) == {"mmdebstrap", "mke2fs", "mformat", "grub-mkimage", "qemu-img"}
 
 
 @pytest.mark.parametrize(
@@ -335,7 +340,11 @@ def test_master_boot_record() -> None:
     active, kind = sector[446], sector[450]
     assert (active, kind) == (0x80, 0x83)
     assert struct.unpack_from("<II", sector, 454) == (PARTITION_START, 1048576 - PARTITION_START)
-    assert sector[462:510] == bytes(48)
+    # What UEFI boots from: the second in the table, before the root on the disk, and right up to it.
+    assert (sector[462], sector[466]) == (0x00, 0xEF)
+    start, size = struct.unpack_from("<II", sector, 470)
+    assert (start, start + size) == (ESP_START, PARTITION_START)
+    assert sector[478:510] == bytes(32)
     assert sector[510:] == b"\x55\xaa"
 
 
@@ -348,14 +357,30 @@ def test_core_image_says_where_the_rest_of_it_is() -> None:
 
 
 def test_core_image_must_fit() -> None:
-    assert core_image_in_gap(bytes(512 * (PARTITION_START - 1)))
+    assert core_image_in_gap(bytes(512 * (ESP_START - 1)))
     with pytest.raises(ValueError, match="2048 sectors"):
-        core_image_in_gap(bytes(512 * (PARTITION_START - 1) + 1))
+        core_image_in_gap(bytes(512 * (ESP_START - 1) + 1))
 
 
 def test_grub_boots_what_the_image_says() -> None:
-    script = grub_embedded_config(replace(DISK, kernel="/k", initrd="/i", kernel_command_line="quiet"))
-    assert script.splitlines() == ["set root=(hd0,msdos1)", "linux16 /k root=/dev/vda1 quiet", "initrd16 /i", "boot"]
+    image = replace(DISK, kernel="/k", initrd="/i", kernel_command_line="quiet")
+    bios, efi = (grub_embedded_config(image, efi=efi).splitlines() for efi in (False, True))
+    assert bios == ["set root=(hd0,msdos1)", "linux16 /k root=/dev/vda1 quiet", "initrd16 /i", "boot"]
+    # The root follows from the disk that UEFI took it from, whichever number that has.
+    assert efi == ["linux /k root=/dev/vda1 quiet", "initrd /i", "boot"]
+
+
+def test_uefi_finds_its_boot_loader_on_the_disk(tmp_path: Path) -> None:
+    raw, core = tmp_path / "raw", tmp_path / "core"
+    with raw.open("wb") as file:
+        file.truncate(PARTITION_START * 512)
+    core.write_bytes(b"loader" * 30000)
+    for argv in esp_argvs(str(raw), str(core)):
+        subprocess.run(argv, check=True)
+    # Beyond its partition is the root's.
+    assert raw.stat().st_size == PARTITION_START * 512
+    read = ["mcopy", "-i", f"{raw}@@{ESP_START * 512}", EFI_FILE, "-"]
+    assert subprocess.run(read, check=True, capture_output=True).stdout == core.read_bytes()
 
 
 def test_mke2fs_fills_the_partition() -> None:

@@ -72,7 +72,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"networks": [{"bandwidth": {"inbound": 1}}]}, "networks[0].bandwidth.inbound is not known"),
     ({"networks": [{}, {}]}, "networks has the name lan 2 times"),
     ({"networks": [{"network": "a"}], "network": "b"}, "network is 'b' beside networks, whose first has a"),
-    ({"firmware": "efi"}, "firmware is 'efi'; give bios or uefi"),
+    ({"firmware": "efi"}, "firmware is 'efi'; give bios, uefi or uefi-secure"),
     ({"tpm": "2.0"}, "tpm is '2.0'; give true or false"),
     ({"start_delay": 5}, "start_delay has no effect without start_order"),
 ]

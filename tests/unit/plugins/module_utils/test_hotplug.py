@@ -50,6 +50,35 @@ def made(wish: Wish) -> str:
     return domain_xml(wish, "x86_64", Disk("/p/web1.qcow2", "qcow2"), Disk("/p/web1-seed.iso", "raw"), PLACES)
 
 
+@pytest.mark.parametrize(
+    ("firmware", "features"),
+    [
+        ("bios", {}),
+        # Without a word of Secure Boot libvirt takes what it finds first, often one that boots signed systems only.
+        ("uefi", {"secure-boot": "no"}),
+        ("uefi-secure", {"secure-boot": "yes", "enrolled-keys": "yes"}),
+    ],
+)
+def test_firmware_is_said_to_libvirt_and_read_back(firmware: str, features: dict[str, str]) -> None:
+    wish = replace(PLAIN, shape=Shape(firmware=firmware))
+    root = ET.fromstring(made(wish))
+    assert {str(f.get("name")): f.get("enabled") for f in root.iterfind("os/firmware/feature")} == features
+    assert describe(made(wish)).fields.firmware == firmware
+
+
+@pytest.mark.parametrize(
+    ("system", "firmware"),
+    [
+        ("<os firmware='efi'><loader readonly='yes' secure='yes' type='pflash'>/f</loader></os>", "uefi-secure"),
+        ("<os firmware='efi'><loader readonly='yes' type='pflash'>/f</loader></os>", "uefi"),
+        ("<os><loader readonly='yes' type='pflash'>/f</loader></os>", "uefi"),
+        ("<os><loader>/f</loader></os>", "bios"),
+    ],
+)
+def test_firmware_that_libvirt_chose_is_known(system: str, firmware: str) -> None:
+    assert hotplug.firmware(ET.fromstring(f"<domain>{system}</domain>")) == firmware
+
+
 @pytest.mark.parametrize("wish", [PLAIN, GROWS])
 def test_a_new_domain_says_what_was_wished(wish: Wish) -> None:
     assert describe(made(wish)).fields.differences(wish.fields()) == []

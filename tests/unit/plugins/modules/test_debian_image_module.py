@@ -55,11 +55,12 @@ def test_missing_tools_are_named_by_package(
 ) -> None:
     monkeypatch.setenv("PATH", "")
     monkeypatch.setattr(debian_image, "GRUB_DIRECTORY", tmp_path)
+    monkeypatch.setattr(debian_image, "GRUB_EFI_DIRECTORY", tmp_path)
     result = run(capsys, name="guest", format="qcow2", cache_dir=str(tmp_path / "cache"))
     assert result["failed"] is True
     assert result["msg"] == (
         "Image guest (trixie): Building images needs packages that are not installed: "
-        "e2fsprogs, grub-common, grub-pc-bin, mmdebstrap, qemu-utils."
+        "e2fsprogs, grub-common, grub-efi-amd64-bin, grub-pc-bin, mmdebstrap, mtools, qemu-utils."
     )
 
 

@@ -409,5 +409,5 @@ def test_what_the_host_would_refuse_is_refused_by_the_plan() -> None:
     assert problems_of(cluster(1), [entry]) == [
         "virtual_machines[web1].max_vcpus: is 0; give a whole number of at least 1",
         "virtual_machines[web1].disks[0].size_gib: is missing",
-        "virtual_machines[web1].firmware: is 'efi'; give bios or uefi",
+        "virtual_machines[web1].firmware: is 'efi'; give bios, uefi or uefi-secure",
     ]
