@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
@@ -32,6 +33,10 @@ _CONTAINER_KEYS = ("name", "cpus", "memory_mib", "replicas", "workload", "nodes"
 _NODE_KEYS = ("cpus", "memory_mib", "local_disk", "machine")
 _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?\Z")
 _MILLI = 1000
+_NO_CAPACITY = (
+    "has no capacity, neither declared nor read; set container_node: {cpus: 8, memory_mib: 16384}, or see that it "
+    "answers"
+)
 
 
 def container_names(raw: Any) -> list[str]:
@@ -125,11 +130,13 @@ def parse_nodes(
     """The nodes that take containers, by their names in the inventory and their variables (``NODE_VARIABLES``).
 
     A node that is a VM of the plan has the VM's size, one that is a host has what its VMs leave; others have what they
-    declare or what was read (``croft_node_facts``, the result of ansible.builtin.setup).
+    declare or what was read (``croft_node_facts``, the result of ansible.builtin.setup). One that was asked and did not
+    answer is away: it is counted with the least that one of the others has, so that a dead node keeps nobody from
+    putting the rest right.
     """
     sizes = {vm.name: vm for vm in vms}
     hypervisors = {host.name for host in hosts}
-    nodes = []
+    nodes, away = [], []
     for name, own in variables.items():
         if own.get("docker_swarm_availability", "active") != "active":
             continue
@@ -150,15 +157,31 @@ def parse_nodes(
             nodes.append(Node(name, "vm", vm.vcpus * _MILLI, vm.memory_mib, machine, disk))
         elif name in hypervisors:
             nodes.append(Node(name, "host", None, None, name, disk))
-        else:
-            size = _size(where, own, said, problems)
-            if size is not None:
-                nodes.append(Node(name, "machine", *size, machine or name, disk))
+        elif (capacity := _capacity(own, said)) is None and _did_not_answer(own):
+            away.append(Node(name, "machine", None, None, machine or name, disk, away=True))
+        elif (size := _size(where, own, capacity, problems)) is not None:
+            nodes.append(Node(name, "machine", *size, machine or name, disk))
+    nodes += _assumed(away, nodes, problems)
     return sorted(nodes, key=lambda node: node.name)
 
 
-def _size(where: str, own: Mapping[str, Any], said: Mapping[str, Any], problems: Problems) -> tuple[int, int] | None:
-    """(thousandths of CPUs, MiB) of a machine that the plan does not know otherwise, its reserve subtracted."""
+def _assumed(away: Iterable[Node], nodes: Iterable[Node], problems: Problems) -> list[Node]:
+    alike = [(node.millicpus or 0, node.memory_mib or 0) for node in nodes if node.kind == "machine"]
+    if not alike:
+        for node in away:
+            problems.add(f"node {node.name}", _NO_CAPACITY)
+        return []
+    cpus, memory = (min(values) for values in zip(*alike, strict=True))
+    return [replace(node, millicpus=cpus, memory_mib=memory) for node in away]
+
+
+def _did_not_answer(own: Mapping[str, Any]) -> bool:
+    told = own.get("croft_node_facts")
+    return isinstance(told, Mapping) and told.get("unreachable") is True
+
+
+def _capacity(own: Mapping[str, Any], said: Mapping[str, Any]) -> tuple[Any, Any] | None:
+    """(CPUs, MiB) of a machine as declared or read, not looked at yet; None when either is not known."""
     capacity = own.get("croft_capacity")
     declared: Mapping[str, Any] = capacity if isinstance(capacity, Mapping) else {}
     told = own.get("croft_node_facts")
@@ -166,13 +189,17 @@ def _size(where: str, own: Mapping[str, Any], said: Mapping[str, Any], problems:
     read: Mapping[str, Any] = facts if isinstance(facts, Mapping) else {}
     cpus = said.get("cpus", declared.get("threads", read.get("ansible_processor_vcpus", MISSING)))
     memory = said.get("memory_mib", declared.get("memory_mib", read.get("ansible_memtotal_mb", MISSING)))
-    if cpus is MISSING or memory is MISSING:
-        problems.add(
-            where,
-            "has no capacity, neither declared nor read; set container_node: {cpus: 8, memory_mib: 16384}, or see "
-            "that it answers",
-        )
+    return None if cpus is MISSING or memory is MISSING else (cpus, memory)
+
+
+def _size(
+    where: str, own: Mapping[str, Any], capacity: tuple[Any, Any] | None, problems: Problems
+) -> tuple[int, int] | None:
+    """(thousandths of CPUs, MiB) of a machine that the plan does not know otherwise, its reserve subtracted."""
+    if capacity is None:
+        problems.add(where, _NO_CAPACITY)
         return None
+    cpus, memory = capacity
     reserve = own.get("host_reserved")
     kept: Mapping[str, Any] = reserve if isinstance(reserve, Mapping) else {}
     millicpus = _millicpus(cpus, f"{where}: container_node.cpus", problems, "give its CPUs")

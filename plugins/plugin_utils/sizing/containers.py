@@ -51,7 +51,7 @@ def plan_containers(
     ]
     measures = [measure for measure in measures if inputs.policy.level(measure.check.rule) != "off"]
     findings = [finding_of(measure, inputs) for measure in measures if measure.check.broken]
-    findings += _notes(packer)
+    findings += [*_away(inputs), *_notes(packer)]
     return ContainerPlan(nodes, placements, search), [measure.check for measure in measures], findings
 
 
@@ -96,9 +96,13 @@ class _Packer:
 
     # --- what a container may have ---
 
+    def pinned(self, container: Container) -> list[Node]:
+        """The nodes that a container's own list lets it run on, of those that take any."""
+        return [node for node in self.nodes.values() if not container.nodes or node.name in container.nodes]
+
     def suited(self, container: Container) -> list[Node]:
         """The nodes that a container's workload and its own list let it run on."""
-        pinned = [node for node in self.nodes.values() if not container.nodes or node.name in container.nodes]
+        pinned = self.pinned(container)
         if not self.fast_only(container) or not self._denies("container-workload", container):
             return pinned
         return [node for node in pinned if is_fast(node)]
@@ -337,7 +341,8 @@ def _workload(inputs: Inputs, packer: _Packer, placements: Placements) -> Iterat
     for container in inputs.containers:
         slow = sorted(name for name in placements[container.name] if not is_fast(packer.nodes[name]))
         asked = packer.fast_only(container) and container.replicas > 0
-        none = asked and not packer.suited(container)
+        pinned = packer.pinned(container)
+        none = asked and bool(pinned) and not packer.suited(container)
         broken = none or (asked and bool(slow))
         value = Fraction(len(slow) or int(none))
         check = Check(
@@ -346,7 +351,6 @@ def _workload(inputs: Inputs, packer: _Packer, placements: Placements) -> Iterat
         if not broken:
             yield Measure(check)
             continue
-        pinned = [node for name, node in packer.nodes.items() if not container.nodes or name in container.nodes]
         where = text.listed([f"{node.name} ({_disk(node)})" for node in pinned])
         yield Measure(
             check,
@@ -361,11 +365,25 @@ def _disk(node: Node) -> str:
     return "a VM" if node.kind == "vm" else f"local_disk {node.local_disk or 'not told'}"
 
 
+def _nowhere(inputs: Inputs, container: Container) -> Measure:
+    limit = inputs.policy.rules["container-capacity"]["limit"]
+    check = Check("container-capacity", None, None, "nodes", None, limit, "ratio", True, container.name)
+    which = f"none of its nodes ({', '.join(container.nodes)})" if container.nodes else "no node"
+    return Measure(
+        check,
+        f"{text.counted(container.replicas, 'replica')} of {container.name} have no place: {which} takes any, being "
+        "drained",
+        "bring one back, or give it other nodes",
+    )
+
+
 def _homeless(inputs: Inputs, packer: _Packer, placements: Placements, search: str) -> Iterator[Measure]:
     """Containers of which replicas have no place, though there are nodes for them: what binds where it is closest."""
     for container in inputs.containers:
         placed = sum(placements[container.name].values())
         suited = packer.suited(container)
+        if placed < container.replicas and not packer.pinned(container):
+            yield _nowhere(inputs, container)
         if placed == container.replicas or not suited:
             continue
         node = min(suited, key=lambda one: (packer.load(one.name, container), one.name))
@@ -415,6 +433,22 @@ def _homeless(inputs: Inputs, packer: _Packer, placements: Placements, search: s
             f"lower replicas to {placed}, {smaller}or add a node with {_amount(missing * container.millicpus, 'CPUs')} "
             f"and {missing * container.memory_mib} MiB for containers",
         )
+
+
+def _away(inputs: Inputs) -> list[Finding]:
+    """Nodes that did not answer: what they have was assumed."""
+    return [
+        Finding(
+            rule="container-capacity",
+            level="warn",
+            message=f"node {node.name} did not answer, and is counted with the least that another has: "
+            f"{_amount(node.millicpus or 0, 'CPUs')}, {node.memory_mib} MiB",
+            fix="bring it back, or declare what it has: container_node",
+            resource="nodes",
+        )
+        for node in inputs.nodes
+        if node.away
+    ]
 
 
 def _notes(packer: _Packer) -> list[Finding]:

@@ -193,6 +193,7 @@ class Node:
     """Where containers run. ``kind``: vm (of this plan), host (of this plan, beside its VMs), machine (any other).
 
     Capacity is what containers may reserve, None until the VMs are placed; ``machine`` is what dies in one piece.
+    ``away``: it was asked for its capacity and did not answer; what it has is assumed from those that did.
     """
 
     name: str
@@ -201,6 +202,7 @@ class Node:
     memory_mib: int | None
     machine: str | None
     local_disk: str | None
+    away: bool = False
 
 
 @dataclass(frozen=True, slots=True)

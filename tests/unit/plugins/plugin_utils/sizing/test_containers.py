@@ -119,6 +119,45 @@ def test_capacity_is_declared_or_read(own: dict[str, Any], capacity: dict[str, i
     assert made({"n1": own}, [container(memory_mib=100)])["containers"]["nodes"]["n1"]["capacity"] == capacity
 
 
+AWAY = {"croft_node_facts": {"unreachable": True, "msg": "Connection timed out"}}
+
+
+def test_a_node_that_did_not_answer_is_counted_with_the_least_of_the_others() -> None:
+    result = made({"n1": node(4, 2048), "n2": node(2, 4096), "n0": AWAY}, [container(replicas=3, per_machine=1)])
+    assert result["verdict"] == "admitted"
+    assert placed(result) == {"n0": 1, "n1": 1, "n2": 1}
+    assert result["containers"]["nodes"]["n0"]["capacity"] == {"cpus": 2, "memory_mib": 2048}
+    (finding,) = result["findings"]
+    assert (finding["level"], finding["message"]) == (
+        "warn",
+        "node n0 did not answer, and is counted with the least that another has: 2 CPUs, 2048 MiB",
+    )
+    assert "node n0 did not answer" in render_terminal(result)
+
+
+def test_nothing_is_assumed_where_it_is_declared_or_nobody_answered() -> None:
+    declared = made({"n0": {**AWAY, **node()}}, [container()])
+    assert (placed(declared), declared["findings"]) == ({"n0": 1}, [])
+    (problem,) = problems_of({}, [], containers=[container()], nodes={"n0": AWAY})
+    assert problem.startswith("node n0: has no capacity, neither declared nor read")
+
+
+@pytest.mark.parametrize(
+    ("nodes_of_it", "text"),
+    [
+        (["n0"], "2 replicas of web have no place: none of its nodes (n0) takes any, being drained"),
+        (None, "2 replicas of web have no place: no node takes any, being drained"),
+    ],
+)
+def test_without_a_node_that_takes_it_a_container_is_refused(nodes_of_it: list[str] | None, text: str) -> None:
+    drained = {**node(), "docker_swarm_availability": "drain"}
+    on = {"n0": drained, "n1": node()} if nodes_of_it else {"n0": drained}
+    for workload in ("web", "database"):
+        result = made(on, [container(nodes=nodes_of_it, replicas=2, workload=workload)])
+        assert result["verdict"] == "refused"
+        assert [one["message"] for one in result["findings"] if one["level"] == "deny"] == [text]
+
+
 def test_a_drained_node_takes_none() -> None:
     on = {**nodes(1), "n0": {**node(), "docker_swarm_availability": "drain"}}
     assert placed(made(on, [container()])) == {"n1": 1}
