@@ -78,6 +78,10 @@ class Nic:
         return self.source if self.link == "network" else f"{self.link} {self.source}"
 
     @property
+    def limited(self) -> bool:
+        return bool(self.inbound or self.outbound)
+
+    @property
     def options(self) -> str:
         """How it ends there: `VLAN 10, in 1000 KiB/s`."""
         parts = [f"VLAN {self.vlan}"] if self.vlan else []

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ansible_collections.croft.infra.plugins.module_utils.devices import Nic, Shape
+from ansible_collections.croft.infra.plugins.module_utils.devices import FIRMWARE, Nic, Shape
 from ansible_collections.croft.infra.plugins.module_utils.seed import FirstBoot
 
 GIB = 1024**3
@@ -192,7 +192,9 @@ class Image:
 class Host:
     """What the VMs of a host share. `missing` says why there is no libvirt (None: there is).
 
-    `cpu_models` are those that libvirt knows by name; empty where it does not tell.
+    `cpu_models` are those that libvirt knows by name; empty where it does not tell. So is it with `firmware`, of
+    devices.FIRMWARE. `tpm` and `rates`: whether it emulates TPMs, and the kernel holds network cards to a rate; None
+    where nobody asks or nothing is told.
     """
 
     missing: str | None = None
@@ -207,6 +209,9 @@ class Host:
     macs: Mapping[str, str] = field(default_factory=dict)
     iso_tool: str | None = None
     cpu_models: frozenset[str] = frozenset()
+    firmware: frozenset[str] = frozenset()
+    tpm: bool | None = None
+    rates: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -552,9 +557,27 @@ def host_problems(
     for network in sorted(uses_network):
         if not host.networks.get(network, False):
             lacking.append(f"the network {network} is not {'active' if network in host.networks else 'defined'}")
+    lacking += _lacking_hardware(using, host)
+    limited = sorted(wish.name for wish in using if any(nic.limited for nic in wish.shape.nics))
+    if limited and host.rates is False:
+        found.append(
+            f"{', '.join(limited)}: bandwidth needs a kernel with sch_htb, sch_sfq, sch_ingress, cls_fw, cls_u32 and "
+            "act_police, and this one lacks some; leave bandwidth out, or boot one that has them"
+        )
     if host.iso_tool is None and any("write_seed" in words for words in steps.values()):
         lacking.append("xorrisofs is not installed (Debian package xorriso); it makes the first-boot data")
     return found, lacking
+
+
+def _lacking_hardware(wishes: list[Wish], host: Host) -> list[str]:
+    """What of the VMs' hardware nobody here emulates."""
+    lacking = []
+    for firmware in sorted({str(wish.shape.firmware) for wish in wishes} & set(FIRMWARE[1:]) - host.firmware):
+        if host.firmware:
+            lacking.append(f"libvirt has no firmware for {firmware} (Debian package ovmf)")
+    if host.tpm is False and any(wish.shape.tpm for wish in wishes):
+        lacking.append("libvirt emulates no TPM (Debian package swtpm-tools)")
+    return lacking
 
 
 def summary(wish: Wish, actual: Actual) -> dict[str, Any]:

@@ -197,6 +197,18 @@ def domain_xml(wish: Wish, arch: str, root_disk: Disk, seed: Disk, places: Mappi
     return ET.tostring(domain, encoding="unicode") + "\n"
 
 
+def abilities(capabilities: str) -> tuple[frozenset[str], bool]:
+    """(kinds of firmware, whether it emulates TPMs) by libvirt's domain capabilities for a machine."""
+    root = ET.fromstring(capabilities)
+    firmware = {"bios"}
+    if any(value.text == "efi" for value in root.iterfind("os/enum[@name='firmware']/value")):
+        secure = {value.text for value in root.iterfind("os/loader/enum[@name='secure']/value")}
+        firmware |= {"uefi"} if "no" in secure else set()
+        firmware |= {"uefi-secure"} if "yes" in secure else set()
+    backends = root.iterfind("devices/tpm[@supported='yes']/enum[@name='backendModel']/value")
+    return frozenset(firmware), any(value.text == "emulator" for value in backends)
+
+
 def _add_system(domain: ET.Element, firmware: str, arch: str) -> None:
     system = ET.SubElement(domain, "os", {} if firmware == "bios" else {"firmware": "efi"})
     ET.SubElement(system, "type", {"arch": arch, "machine": MACHINES[arch]}).text = "hvm"

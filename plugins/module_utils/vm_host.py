@@ -9,6 +9,7 @@ the VM's volume names; then the root disk; then the mark says that the disk is c
 from __future__ import annotations
 
 import shutil
+import subprocess
 import time
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
@@ -52,6 +53,30 @@ class StepError(Exception):
         super().__init__(f"{name}: {step.action} ({step.detail}) failed: {reason}")
         self.name = name
         self.done = done
+
+
+# What libvirt sets for a card with a rate in each direction, tried in a network of its own that ends with the shell.
+_RATES = (
+    "tc qdisc add dev lo root handle 1: htb default 1",
+    "tc class add dev lo parent 1: classid 1:1 htb rate 512kbps",
+    "tc qdisc add dev lo parent 1:1 handle 2: sfq perturb 10",
+    "tc filter add dev lo parent 1:0 protocol all prio 1 handle 1 fw flowid 1",
+    "tc qdisc add dev lo ingress",
+    "tc filter add dev lo parent ffff: protocol all u32 match u32 0 0 police rate 512kbps burst 512kb mtu 64kb drop "
+    "flowid :1",
+)
+
+
+def holds_to_rates() -> bool | None:
+    """Whether the kernel holds network cards to a rate; None where it cannot be tried."""
+    alone = ["unshare", "--net", "sh", "-c"]
+    try:
+        if subprocess.run([*alone, "command -v tc"], capture_output=True, check=False, timeout=30).returncode:
+            return None
+        tried = subprocess.run([*alone, " && ".join(_RATES)], capture_output=True, check=False, timeout=30)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return tried.returncode == 0
 
 
 class VmHost:
@@ -100,6 +125,7 @@ class VmHost:
             macs={mac: name for name, about in described.items() for mac in about.macs},
             iso_tool=shutil.which(seed.ISO_TOOL),
             cpu_models=self._cpu_models(),
+            **self._hardware(wishes),
         )
         actuals = {}
         for wish in wishes:
@@ -146,6 +172,24 @@ class VmHost:
             return frozenset(self.conn.getCPUModelNames(self.conn.getInfo()[0], 0))
         except self.lv.libvirtError:
             return frozenset()
+
+    def _hardware(self, wishes: list[Wish]) -> dict[str, Any]:
+        """What the host can give VMs of what some hosts cannot; asked only where somebody wants it."""
+        found: dict[str, Any] = {}
+        arch = self.conn.getInfo()[0]
+        special = [wish for wish in wishes if wish.shape.tpm or wish.shape.firmware not in (None, "bios")]
+        for wish in special[:1]:
+            try:
+                told = self.conn.getDomainCapabilities(
+                    None, arch, domain_xml.MACHINES.get(arch), domain_xml.DOMAIN_TYPES[wish.accelerator], 0
+                )
+                found["firmware"], found["tpm"] = domain_xml.abilities(told)
+            except self.lv.libvirtError:
+                # Then the start of the VM tells.
+                pass
+        if any(nic.limited for wish in wishes for nic in wish.shape.nics):
+            found["rates"] = holds_to_rates()
+        return found
 
     def _volume_image(self, name: str) -> Image:
         return domain_xml.read_volume(self.pool.storageVolLookupByName(name).XMLDesc(0))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from ansible_collections.croft.infra.plugins.module_utils.devices import Nic, Shape
 from ansible_collections.croft.infra.plugins.module_utils.domain import (
     GIB,
     Actual,
@@ -186,6 +187,8 @@ def test_problems(wish: Wish, actual: Actual, host: Host, expected: list[str]) -
         assert line.startswith(f"web1: {start}")
 
 
+UEFI = replace(WISH, shape=Shape(firmware="uefi", tpm=True))
+SLOW = replace(WISH, shape=Shape(nics=(Nic("lan", WISH.mac, "network", WISH.network or "", outbound=100),)))
 HOST_PROBLEMS = [
     (WISH, Actual(), HOST, [], []),
     (WISH, Actual(), Host(missing="no libvirt"), [], ["no libvirt"]),
@@ -209,6 +212,18 @@ HOST_PROBLEMS = [
         [],
     ),
     (replace(WISH, cpu_model="X"), Actual(), HOST, [], []),
+    (UEFI, Actual(), HOST, [], []),
+    (UEFI, Actual(), replace(HOST, firmware=frozenset({"bios", "uefi"})), [], []),
+    (
+        UEFI,
+        Actual(),
+        replace(HOST, firmware=frozenset({"bios", "uefi-secure"}), tpm=False),
+        [],
+        ["libvirt has no firmware for uefi (Debian package ovmf)", "libvirt emulates no TPM (Debian package swtpm-"],
+    ),
+    (SLOW, Actual(), HOST, [], []),
+    (SLOW, Actual(), replace(HOST, rates=True), [], []),
+    (SLOW, Actual(), replace(HOST, rates=False), ["web1: bandwidth needs a kernel with sch_htb"], []),
 ]
 
 

@@ -11,7 +11,13 @@ import pytest
 from ansible_collections.croft.infra.plugins.module_utils import hotplug
 from ansible_collections.croft.infra.plugins.module_utils.devices import GIB, ExtraDisk, Nic, Shape
 from ansible_collections.croft.infra.plugins.module_utils.domain import Wish
-from ansible_collections.croft.infra.plugins.module_utils.domain_xml import Disk, describe, domain_xml, edited
+from ansible_collections.croft.infra.plugins.module_utils.domain_xml import (
+    Disk,
+    abilities,
+    describe,
+    domain_xml,
+    edited,
+)
 from ansible_collections.croft.infra.plugins.module_utils.identity import vm_mac, vm_uuid
 from ansible_collections.croft.infra.plugins.module_utils.seed import FirstBoot
 
@@ -160,3 +166,34 @@ def test_a_rate_that_people_gave_the_first_card_stays() -> None:
     listed = replace(PLAIN, shape=Shape(nics=(FIRST,)))
     assert [name for name, _here, _there in describe(slow).fields.differences(listed.fields())] == ["network_options"]
     assert "bandwidth" not in edited(slow, listed)
+
+
+CAPABILITIES = """<domainCapabilities>
+  <os supported='yes'><enum name='firmware'>{firmware}</enum>
+    <loader supported='yes'><enum name='secure'>{secure}</enum></loader></os>
+  <devices><tpm supported='{tpm}'><enum name='backendModel'>{backends}</enum></tpm></devices>
+</domainCapabilities>"""
+
+
+def values(*words: str) -> str:
+    return "".join(f"<value>{word}</value>" for word in words)
+
+
+@pytest.mark.parametrize(
+    ("firmware", "secure", "tpm", "backends", "found"),
+    [
+        (("efi",), ("yes", "no"), "yes", ("passthrough", "emulator"), ({"bios", "uefi", "uefi-secure"}, True)),
+        (("bios", "efi"), ("no",), "yes", ("passthrough",), ({"bios", "uefi"}, False)),
+        (("efi",), ("yes",), "no", ("emulator",), ({"bios", "uefi-secure"}, False)),
+        ((), ("no",), "yes", (), ({"bios"}, False)),
+    ],
+)
+def test_what_a_host_can_give_is_what_libvirt_tells(
+    firmware: tuple[str, ...],
+    secure: tuple[str, ...],
+    tpm: str,
+    backends: tuple[str, ...],
+    found: tuple[set[str], bool],
+) -> None:
+    told = CAPABILITIES.format(firmware=values(*firmware), secure=values(*secure), tpm=tpm, backends=values(*backends))
+    assert abilities(told) == found
