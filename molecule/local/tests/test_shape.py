@@ -1,17 +1,18 @@
 # Copyright: the croft contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A VM of another shape: UEFI, an emulated TPM, a second card on a bridge. Nothing of it stays when it goes."""
+"""A VM of another shape: UEFI, an emulated TPM, a second card, a rate. Nothing of it stays when it goes."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from on_lab import GUESTS, HOSTS, guest, node
+from on_lab import GUESTS, HOSTS, fatal, guest, node
 
 Play = Callable[..., Any]
 VMS = "molecule/local/virtual_machines.yml"
 HOST = HOSTS["kvm3"]
+RATE = {"inbound_kib_s": 512, "outbound_kib_s": 256}
 GUESTS["shape1"] = "10.99.0.155"
 SHAPE: dict[str, Any] = {
     "name": "shape1",
@@ -26,6 +27,23 @@ SHAPE: dict[str, Any] = {
         {"name": "second", "bridge": "br-vms"},
     ],
 }
+
+
+def test_a_card_is_held_to_its_rate_or_the_host_says_that_it_cannot(
+    play: Play, lab_inventory: Mapping[str, Any]
+) -> None:
+    inventory = lab_inventory["virtual_machines"]
+    slow = {**SHAPE, "networks": [{**SHAPE["networks"][0], "bandwidth": RATE}]}
+    run = play(VMS, virtual_machines=[*inventory, slow], virtual_machines_ready_timeout=600)
+    if run.rc == 0:
+        assert "512" in node(
+            HOST, "virsh domiftune shape1 $(virsh domiflist shape1 | awk '$3 == \"vms\" { print $1 }')"
+        )
+        play(VMS, virtual_machines=inventory, virtual_machines_absent=[{"name": "shape1", "disks": True}])
+    else:
+        assert "shape1: bandwidth needs a kernel with sch_htb" in fatal(run)
+        assert run.changed == {}
+    assert "shape1" not in node(HOST, "virsh list --all --name; ls /var/lib/croft/pool")
 
 
 def test_a_vm_with_uefi_a_tpm_and_a_second_card(play: Play, lab_inventory: Mapping[str, Any]) -> None:
