@@ -40,6 +40,7 @@ from ansible_collections.croft.infra.plugins.plugin_utils.sizing.model import (
 from ansible_collections.croft.infra.plugins.plugin_utils.sizing.placing import (
     Placed,
     Shortfall,
+    deaths,
     refused_workload,
     shortfalls,
 )
@@ -49,11 +50,15 @@ from ansible_collections.croft.infra.plugins.plugin_utils.sizing.search import f
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """A check with its words; the words are only made for a broken one."""
+    """A check with its words; the words are only made for a broken one.
+
+    ``passing``: broken only as long as hosts are in maintenance, so that it is told and refuses nothing.
+    """
 
     check: Check
     message: str = ""
     fix: str = ""
+    passing: bool = False
 
 
 @dataclass(frozen=True)
@@ -184,7 +189,7 @@ def finding_of(measure: Measure, inputs: Inputs, level: str | None = None) -> Fi
     waiver = waiver_for(inputs, check.rule, check.host, check.vm, check.container) if level is None else None
     return Finding(
         rule=check.rule,
-        level="waived" if waiver else (level or _level(check, inputs)),
+        level="waived" if waiver else (level or ("warn" if measure.passing else _level(check, inputs))),
         message=measure.message,
         fix=measure.fix,
         host=check.host,
@@ -428,6 +433,10 @@ def _failover(inputs: Inputs, placed: Placed) -> Iterator[Measure]:
     ):
         return
     by_name = {vm.name: vm for vm in inputs.virtual_machines}
+    resting = [host.name for host in inputs.hosts if host.maintenance is not None]
+    survived_then: set[str] = set()
+    if resting and not all(death.survives for death in placed.deaths):
+        survived_then = _survived_without_maintenance(inputs, placed)
     for death in placed.deaths:
         stranded = [r for r in death.restarts if r.ha and r.to is None]
         excused = [r for r in stranded if waiver_for(inputs, "failover", None, r.name)]
@@ -448,11 +457,16 @@ def _failover(inputs: Inputs, placed: Placed) -> Iterator[Measure]:
         total = sum(r.ha for r in death.restarts)
         bound = "" if death.exact else f"; not proved: the search met its bound of {death.steps} steps"
         reason = counted[0].reason if counted else ""
+        # A VM that is new is not let in on the word that maintenance ends.
+        passing = death.host in survived_then and all(r.name in placed.running for r in counted)
+        until = f", as long as {text.listed(resting)} {'is' if len(resting) == 1 else 'are'} in maintenance"
+        fix = "end it soon with playbooks/undrain.yml, or " if passing else ""
         yield Measure(
             check,
             f"when {death.host} dies, {len(counted)} of its {text.counted(total, 'HA VM')} find no host (limit 0): "
-            f"{text.listed([r.name for r in counted])} ({reason}){bound}",
-            _failover_fix(inputs, [by_name[r.name] for r in counted]) if counted else "",
+            f"{text.listed([r.name for r in counted])} ({reason}){bound}{until if passing else ''}",
+            fix + _failover_fix(inputs, [by_name[r.name] for r in counted]) if counted else "",
+            passing,
         )
         for restart in excused:
             yield Measure(
@@ -462,6 +476,19 @@ def _failover(inputs: Inputs, placed: Placed) -> Iterator[Measure]:
                 f"when {death.host} dies, {restart.name} finds no host ({restart.reason})",
                 _failover_fix(inputs, [by_name[restart.name]]),
             )
+
+
+def _survived_without_maintenance(inputs: Inputs, placed: Placed) -> set[str]:
+    """The hosts whose death would be survived if those in maintenance took what restarts.
+
+    Maintenance ends, and a run of site.yml meanwhile is not to be refused for what was so before and will be again.
+    """
+    board, closed = placed.board, placed.board.closed
+    board.closed = set()
+    try:
+        return {death.host for death in deaths(inputs, board, placed.where) if death.survives}
+    finally:
+        board.closed = closed
 
 
 def _host_sets(inputs: Inputs, placed: Placed) -> Iterator[Measure]:

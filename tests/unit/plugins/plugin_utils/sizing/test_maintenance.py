@@ -14,7 +14,7 @@ from ansible_collections.croft.infra.plugins.plugin_utils.sizing.repair import r
 from ansible_collections.croft.infra.plugins.plugin_utils.sizing.search import Board
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sizing_cases import TODAY, cluster, found, host, only, plan, problems_of, rules, running, vm
+from sizing_cases import TODAY, cluster, found, host, levels, only, plan, problems_of, rules, running, vm
 
 REASON = {"reason": "new memory"}
 PLACEMENTS = ("spread", "pack")
@@ -112,9 +112,27 @@ def test_nothing_restarts_there() -> None:
     assert made["verdict"] == "admitted"
     (restart,) = made["failover"][0]["virtual_machines"]
     assert (made["failover"][0]["host"], restart["to"]) == ("kvm1", "kvm3")
-    refused = plan(resting(hosts, "kvm2", "kvm3"), vms, storage_layout="centralized")
-    assert refused["verdict"] == "refused"
-    assert only(refused, "failover")["host"] == "kvm1"
+
+
+def test_what_is_survived_again_after_maintenance_is_told_and_refuses_nothing() -> None:
+    vms = [vm("a", ha=True, anti_affinity="web"), vm("b", ha=True, anti_affinity="web")]
+    hosts = running(cluster(3), vms, {"a": "kvm1", "b": "kvm2"})
+    made = plan(resting(hosts, "kvm3"), vms, storage_layout="centralized")
+    assert made["verdict"] == "admitted"
+    assert levels(made, "failover") == ["warn", "warn"]
+    first = next(one for one in made["findings"] if one["rule"] == "failover")
+    assert first["message"].endswith("web is there already), as long as kvm3 is in maintenance")
+    assert first["fix"].startswith("end it soon with playbooks/undrain.yml, or add a host")
+    # The table tells what would really become of it.
+    assert {restart["to"] for death in made["failover"] for restart in death["virtual_machines"]} == {None}
+
+
+def test_what_no_end_of_maintenance_helps_is_refused() -> None:
+    vms = [vm(name, ha=True, anti_affinity="web") for name in ("a", "b", "c")]
+    hosts = running(cluster(3), vms, {"a": "kvm1", "b": "kvm2", "c": "kvm3"})
+    made = plan(resting(hosts, "kvm3"), vms, storage_layout="centralized")
+    assert made["verdict"] == "refused"
+    assert levels(made, "failover") == ["deny", "deny", "deny"]
 
 
 def test_a_part_of_the_board_is_closed_where_the_whole_is() -> None:
