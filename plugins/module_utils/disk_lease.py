@@ -312,6 +312,9 @@ def claim(  # noqa: PLR0913
     """Take the lease of a VM that is about to open these disks there; returns why not."""
     if lease.make():
         lease.write((me,))
+        if not incoming:
+            # Given back by whoever had it last, whose QEMU may have been killed with its disks locked.
+            lease.evict(disks)
         return None
     holders = lease.read()
     if holders == ():

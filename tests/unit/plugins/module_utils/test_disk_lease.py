@@ -601,6 +601,7 @@ def in_pool(rados: Rados) -> dict[str, tuple[Holder, ...]]:
 def test_a_lease_in_a_ceph_pool_is_held_and_given_back(net: Net, monkeypatch: pytest.MonkeyPatch) -> None:
     rados = Rados()
     monkeypatch.setitem(disk_lease.sys.modules, "rados", rados)
+    monkeypatch.setitem(disk_lease.sys.modules, "rbd", Rbd())
     assert ceph_call(net, KVM1, "prepare", "begin") is None
     assert in_pool(rados) == {f"{UUID}.lease": (KVM1,)}
     assert rados.user == "libvirt"
@@ -667,11 +668,12 @@ class Rbd:
 @pytest.fixture
 def locked(net: Net, monkeypatch: pytest.MonkeyPatch) -> Rbd:
     """A VM that ran on kvm1, which answers and runs it no more; its QEMU's lock is still there."""
-    rados, rbd = Rados(), Rbd(web1="10.0.0.11:0/77")
+    rados, rbd = Rados(), Rbd()
     monkeypatch.setitem(disk_lease.sys.modules, "rados", rados)
     monkeypatch.setitem(disk_lease.sys.modules, "rbd", rbd)
     assert ceph_call(net, KVM1, "prepare", "begin") is None
     assert rbd.broken == []
+    rbd.owners["web1"] = "10.0.0.11:0/77"
     net.unknown.add("10.0.0.11")
     return rbd
 
@@ -679,6 +681,14 @@ def locked(net: Net, monkeypatch: pytest.MonkeyPatch) -> Rbd:
 @pytest.mark.parametrize("me", [KVM1, KVM2])
 def test_nobody_waits_for_the_lock_of_a_qemu_that_is_gone(net: Net, locked: Rbd, me: Holder) -> None:
     assert ceph_call(net, me, "prepare", "begin") is None
+    assert (locked.broken, locked.owners) == (["10.0.0.11:0/77"], {})
+
+
+def test_nobody_waits_for_the_lock_of_a_qemu_that_was_killed(net: Net, locked: Rbd) -> None:
+    # libvirt saw it end, and gave its lease back.
+    assert ceph_call(net, KVM1, "release", "end") is None
+    assert locked.broken == []
+    assert ceph_call(net, KVM1, "prepare", "begin") is None
     assert (locked.broken, locked.owners) == (["10.0.0.11:0/77"], {})
 
 
