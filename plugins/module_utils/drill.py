@@ -13,6 +13,8 @@ from typing import Any
 
 # libvirt writes the id of each VM's QEMU into a file named by the VM.
 PID_FILES = Path("/run/libvirt/qemu")
+# It keeps its own among them.
+LIBVIRTS_OWN = "driver"
 PROC = Path("/proc")
 # Those of which the journal is read.
 SPEAKERS = ("corosync", "pacemaker-controld", "pacemaker-fenced", "pacemaker-schedulerd", "pacemaker-execd")
@@ -28,6 +30,8 @@ def qemus(pid_files: Path = PID_FILES, proc: Path = PROC) -> list[dict[str, Any]
     ticks = os.sysconf("SC_CLK_TCK")
     found = []
     for file in sorted(pid_files.glob("*.pid")):
+        if file.stem == LIBVIRTS_OWN:
+            continue
         try:
             pid = int(file.read_text())
             began = started_ticks((proc / str(pid) / "stat").read_text())

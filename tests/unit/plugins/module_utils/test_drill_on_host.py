@@ -47,6 +47,8 @@ def test_when_a_process_began_is_read_from_the_kernel(tmp_path: Path) -> None:
         (tmp_path / "web1.pid").write_text(f"{process.pid}\n")
         (tmp_path / "gone.pid").write_text("999999999\n")
         (tmp_path / "new.pid").write_text("")
+        # Of libvirt itself.
+        (tmp_path / "driver.pid").write_text(f"{process.pid}\n")
         (found,) = drill.qemus(tmp_path)
         process.kill()
     after = time.monotonic()
