@@ -114,23 +114,28 @@ def _restarted(
     name, target = vm["name"], asked["target"]
     mine = [event for event in events if event.vm == name]
     started = next((event for event in reversed(mine) if event.what == "started"), None)
+    # A guest that hung is booted anew in the QEMU that it has.
+    same = started is None and asked["kind"] == "vm_hang"
+    host = started.host if started else vm["from"] if same else None
     # Without a probe of the guest QEMU's start is all that is known.
-    up = _after(mine, "up", started) if changes else None
+    up = _after(mine, "up", _silent(mine, changes) if same else started) if changes else None
     end = up if changes else started
     reason, note = "", ""
-    if started is None:
+    if host is None:
         reason = "does not run again"
+    elif end is None and same and all(answered for _, answered in changes):
+        reason = "its guest answered all the while, or nobody can ask it: it did not hang"
     elif end is None:
-        reason = f"QEMU runs on {started.host}, and the guest does not answer"
+        reason = f"QEMU runs on {host}, and the guest does not answer"
     elif end.at > target:
         reason = f"was back after {end.at:.1f} s, the target is {target} s"
-    elif vm["planned"] and started.host != vm["planned"]:
+    elif vm["planned"] and host != vm["planned"]:
         note = f"on another host than the plan's, {vm['planned']}, and legal by the cluster's configuration"
     return {
         "name": name,
         "from": vm["from"],
         "planned": vm["planned"],
-        "to": started.host if started else None,
+        "to": host,
         "failed": _first(mine, "failed", name),
         "starting": _first(mine, "starting", name),
         "started": _round(started.at) if started else None,
@@ -177,6 +182,13 @@ def _twice(watches: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str]:
 
 def _first(events: Sequence[Event], what: str, vm: str | None) -> float | None:
     return next((_round(event.at) for event in events if event.what == what and vm in (None, event.vm)), None)
+
+
+def _silent(events: Sequence[Event], changes: Sequence[Any]) -> Event | None:
+    """When a guest fell silent: before it was first asked, or later."""
+    if changes and not changes[0][1]:
+        return Event(0.0, "down", None, None, "guest", "is silent")
+    return next((event for event in events if event.what == "down"), None)
 
 
 def _after(events: Sequence[Event], what: str, earlier: Event | None) -> Event | None:

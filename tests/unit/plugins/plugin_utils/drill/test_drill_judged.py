@@ -327,6 +327,28 @@ def test_each_way_to_fail(changes: dict[str, Any], expected: str) -> None:
     assert expected in said["lines"]
 
 
+HANGS = [{"name": "vm2", "from": "kvm2", "planned": None, "restarts": True, "address": "10.0.0.2"}]
+
+
+@pytest.mark.parametrize(
+    ("changes", "verdict", "up", "reason"),
+    [
+        ([[101.0, False], [120.0, True]], "passed", 20.0, ""),
+        ([[101.0, True], [103.0, False], [125.0, True]], "passed", 25.0, ""),
+        ([[101.0, False], [190.0, True]], "failed", 90.0, "was back after 90.0 s, the target is 60 s"),
+        ([[101.0, False]], "failed", None, "QEMU runs on kvm2, and the guest does not answer"),
+        ([[103.0, True]], "failed", None, "its guest answered all the while, or nobody can ask it: it did not hang"),
+    ],
+)
+def test_a_guest_that_hung_comes_back_in_the_qemu_that_it_has(
+    changes: list[list[Any]], verdict: str, up: float | None, reason: str
+) -> None:
+    said = report(kind="vm_hang", follow=HANGS, vm2=None, guests={"vm2": changes})
+    (vm,) = said["virtual_machines"]
+    assert (said["verdict"], vm["to"], vm["started"], vm["up"]) == (verdict, "kvm2", None, up)
+    assert vm["reason"] == reason
+
+
 def test_storage_that_stops_may_hold_up_everybody_for_a_while() -> None:
     follow = [{**one, "restarts": False, "planned": None} for one in FOLLOW[:1]]
     held = {"guests": {"vm1": [[101.0, True], [105.0, False], [125.0, True]]}, "vm2": None}
