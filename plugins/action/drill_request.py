@@ -42,7 +42,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         if found["problems"]:
             lines = "\n".join(["The drill does not begin, and nothing was broken:", *found["problems"]])
             return {**result, "changed": False, "failed": True, "msg": lines}
-        return {**result, "changed": False, **{key: found[key] for key in ("follow", "victim", "lab_nodes")}}
+        told = {key: found[key] for key in ("follow", "victim", "lab_nodes")}
+        return {**result, "changed": False, **told, "lab_nodes_after": given["lab_nodes"]}
 
 
 def _allowed(value: Any) -> bool:

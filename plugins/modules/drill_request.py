@@ -84,4 +84,9 @@ lab_nodes:
   returned: success
   type: list
   elements: dict
+lab_nodes_after:
+  description: The nodes of the lab as they are to be when it is over.
+  returned: success
+  type: list
+  elements: dict
 """

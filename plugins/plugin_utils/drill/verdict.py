@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
 from ansible_collections.croft.infra.plugins.plugin_utils.drill.model import HOST_KINDS, SCHEMA_VERSION, Event
@@ -29,7 +29,7 @@ def judge(asked: Mapping[str, Any], watched: Mapping[str, Any]) -> dict[str, Any
     broken = {vm["name"] for vm in follow if vm["restarts"]}
     events, exact = timeline(watched["began"], watched["watches"], watched["guests"], broken)
     lasted = watched["ended"] - watched["began"]
-    lines = [] if asked["kind"] not in HOST_KINDS else _of_host(asked["host"], events)
+    lines = [] if asked["kind"] not in HOST_KINDS else _of_host(asked["host"], events, broken)
     vms = []
     for vm in follow:
         changes = watched["guests"].get(vm["name"], ())
@@ -99,12 +99,12 @@ def gather(
     }
 
 
-def _of_host(host: str | None, events: Sequence[Event]) -> list[str]:
-    """What must hold of a host that went away: it was fenced, and before anything of it started."""
+def _of_host(host: str | None, events: Sequence[Event], vms: Set[str]) -> list[str]:
+    """What must hold of a host that went away: it was fenced, and before any of its VMs started elsewhere."""
     fenced = next((event.at for event in events if event.what == "fenced" and event.host == host), None)
     if fenced is None:
         return [f"{host}: nothing says that it was fenced"]
-    early = sorted({str(e.vm) for e in events if e.what == "starting" and e.at < fenced})
+    early = sorted({str(e.vm) for e in events if e.what == "starting" and e.vm in vms and e.at < fenced})
     return [f"{name}: was started before {host} was fenced" for name in early]
 
 

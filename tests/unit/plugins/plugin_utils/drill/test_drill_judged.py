@@ -271,6 +271,11 @@ def report(target: int = 60, kind: str = "host_kill", follow: Any = None, **chan
     return said
 
 
+def test_a_fence_device_that_starts_elsewhere_is_no_vm() -> None:
+    moved = (107.8, "Initiating start operation fence-kvm1_start_0 on kvm3")
+    assert report(journal=[*HOST_DEATH, moved])["lines"] == []
+
+
 def test_a_host_dies_and_all_come_back() -> None:
     said = report()
     assert (said["verdict"], said["lines"]) == ("passed", [])
