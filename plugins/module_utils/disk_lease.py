@@ -298,7 +298,8 @@ def was_fenced(holder: Holder) -> bool:
     have taken the lease anew."""
     if not holder.since or not Path(STONITH_ADMIN).exists():
         return False
-    command = [STONITH_ADMIN, "--history", holder.name, "--output-as=xml"]
+    # Verbose: else what people had fenced is left out.
+    command = [STONITH_ADMIN, "--history", holder.name, "--verbose", "--output-as=xml"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=20)
         return done.returncode == 0 and fenced_at(done.stdout) > holder.since
