@@ -7,6 +7,7 @@ from __future__ import annotations
 import io
 import json
 import xml.etree.ElementTree as ET
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -718,3 +719,43 @@ def test_a_lock_that_cannot_be_broken_is_told_and_waited_for(net: Net, locked: R
 )
 def test_the_images_of_a_vm_in_a_pool(disks: list[str], expected: list[str]) -> None:
     assert disk_lease.disks_at(xml(*disks), disk_lease.Place("rbd", "", "vms")) == expected
+
+
+HISTORY = """#!/bin/sh
+echo '<pacemaker-result><list name="fencing history">'
+event() {{ echo "<fence_event action='$1' target='kvm1' client='x' status='$2' completed='$3'/>"; }}
+# What people had fenced is shown to those only who ask for all.
+case "$*" in *--verbose*) event {action} {status} '2026-11-28 09:35:04.000068Z';; esac
+event reboot success '2026-11-28 09:21:43.576021Z'
+echo '</list></pacemaker-result>'
+"""
+REBOOTED, BY_HAND = (datetime.fromisoformat(f"2026-11-28T09:{at}+00:00").timestamp() for at in ("21:43", "35:04"))
+
+
+@pytest.mark.parametrize(
+    ("event", "since", "expected"),
+    [
+        (("off", "success"), BY_HAND - 60, True),
+        (("reboot", "success"), BY_HAND - 60, True),
+        # It was on again since, and took the lease.
+        (("off", "success"), BY_HAND + 60, False),
+        (("off", "failed"), BY_HAND - 60, False),
+        (("on", "success"), BY_HAND - 60, False),
+        (("on", "success"), REBOOTED - 60, True),
+        # Of an older version of the lease nobody knows.
+        (("off", "success"), 0, False),
+    ],
+)
+def test_a_host_that_was_turned_off_since_it_took_the_lease_runs_nothing(
+    event: tuple[str, str], since: float, expected: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    binary = tmp_path / "stonith_admin"
+    binary.write_text(HISTORY.format(action=event[0], status=event[1]))
+    binary.chmod(0o755)
+    monkeypatch.setattr(disk_lease, "STONITH_ADMIN", str(binary))
+    assert disk_lease.was_fenced(Holder(KVM1.name, KVM1.address, since)) is expected
+
+
+def test_without_a_cluster_nobody_is_fenced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(disk_lease, "STONITH_ADMIN", str(tmp_path / "none"))
+    assert disk_lease.was_fenced(Holder(KVM1.name, KVM1.address, 1.0)) is False
