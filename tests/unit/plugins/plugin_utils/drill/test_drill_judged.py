@@ -271,6 +271,15 @@ def report(target: int = 60, kind: str = "host_kill", follow: Any = None, **chan
     return said
 
 
+def test_a_vm_may_come_back_on_the_host_that_was_broken() -> None:
+    # Of which nobody watches the processes.
+    again = (124.0, "Initiating start operation vm2_start_0 on kvm2")
+    said = report(vm2=None, journal=[*HOST_DEATH[:4], again, HOST_DEATH[5]])
+    two = said["virtual_machines"][1]
+    assert (said["verdict"], two["to"], two["started"], two["up"]) == ("passed", "kvm2", None, 35.5)
+    assert two["reason"] == "on another host than the plan's, kvm3, and legal by the cluster's configuration"
+
+
 def test_a_fence_device_that_starts_elsewhere_is_no_vm() -> None:
     moved = (107.8, "Initiating start operation fence-kvm1_start_0 on kvm3")
     assert report(journal=[*HOST_DEATH, moved])["lines"] == []
