@@ -19,7 +19,7 @@ help: ## Tell what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # What Ansible, the lab and the tests need of Debian. Installed only when something is missing, so that a second run is quick.
-DEBIAN_PACKAGES := git openssh-client pacemaker-cli-utils python3-libvirt python3-venv qemu-system-x86 seabios xorriso
+DEBIAN_PACKAGES := git mtools openssh-client pacemaker-cli-utils python3-libvirt python3-venv qemu-system-x86 seabios xorriso
 
 $(STAMP): requirements.txt
 	@missing=$$(comm -13 \

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 import struct
 import subprocess
 import tarfile
@@ -370,6 +371,7 @@ def test_grub_boots_what_the_image_says() -> None:
     assert efi == ["linux /k root=/dev/vda1 quiet", "initrd /i", "boot"]
 
 
+@pytest.mark.skipif(shutil.which("mformat") is None, reason="Debian package mtools")
 def test_uefi_finds_its_boot_loader_on_the_disk(tmp_path: Path) -> None:
     raw, core = tmp_path / "raw", tmp_path / "core"
     with raw.open("wb") as file:
