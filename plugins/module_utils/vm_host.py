@@ -177,8 +177,8 @@ class VmHost:
         """What the host can give VMs of what some hosts cannot; asked only where somebody wants it."""
         found: dict[str, Any] = {}
         arch = self.conn.getInfo()[0]
-        special = [wish for wish in wishes if wish.shape.tpm or wish.shape.firmware not in (None, "bios")]
-        for wish in special[:1]:
+        wish = next((wish for wish in wishes if wish.shape.tpm or wish.shape.firmware not in (None, "bios")), None)
+        if wish is not None:
             try:
                 told = self.conn.getDomainCapabilities(
                     None, arch, domain_xml.MACHINES.get(arch), domain_xml.DOMAIN_TYPES[wish.accelerator], 0

@@ -116,12 +116,15 @@ def _restarted(
     started = next((event for event in reversed(mine) if event.what == "started"), None)
     # A guest that hung is booted anew in the QEMU that it has.
     same = started is None and asked["kind"] == "vm_hang"
-    # Nobody watches the host that was broken; when it was back first, the others say that the VM was started there.
-    there = next((e for e in reversed(mine) if e.what == "starting" and e.host == asked["host"]), None)
-    back = there if started is None and not same else None
-    host = started.host if started else vm["from"] if same else back.host if back else None
+    if same:
+        host, since = vm["from"], _silent(mine, changes)
+    else:
+        # Nobody watches the host that was broken; when it was back first, the others say that the VM was started there.
+        there = next((e for e in reversed(mine) if e.what == "starting" and e.host == asked["host"]), None)
+        since = started or there
+        host = since.host if since else None
     # Without a probe of the guest QEMU's start is all that is known.
-    up = _after(mine, "up", _silent(mine, changes) if same else started or back) if changes else None
+    up = _after(mine, "up", since) if changes else None
     end = up if changes else started
     reason, note = "", ""
     if host is None:
