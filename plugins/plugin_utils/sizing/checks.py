@@ -18,6 +18,7 @@ from math import ceil, floor
 from ansible_collections.croft.infra.plugins.plugin_utils.sizing import text
 from ansible_collections.croft.infra.plugins.plugin_utils.sizing.limits import (
     Demand,
+    Demands,
     cpu_capacity,
     demand,
     left_mib,
@@ -29,6 +30,7 @@ from ansible_collections.croft.infra.plugins.plugin_utils.sizing.limits import (
 )
 from ansible_collections.croft.infra.plugins.plugin_utils.sizing.model import (
     Check,
+    Death,
     Finding,
     Host,
     HostUse,
@@ -434,9 +436,9 @@ def _failover(inputs: Inputs, placed: Placed) -> Iterator[Measure]:
         return
     by_name = {vm.name: vm for vm in inputs.virtual_machines}
     resting = [host.name for host in inputs.hosts if host.maintenance is not None]
-    survived_then: set[str] = set()
+    excused_now: set[str] = set()
     if resting and not all(death.survives for death in placed.deaths):
-        survived_then = _survived_without_maintenance(inputs, placed)
+        excused_now = _lost_to_maintenance_alone(inputs, placed)
     for death in placed.deaths:
         stranded = [r for r in death.restarts if r.ha and r.to is None]
         excused = [r for r in stranded if waiver_for(inputs, "failover", None, r.name)]
@@ -458,7 +460,7 @@ def _failover(inputs: Inputs, placed: Placed) -> Iterator[Measure]:
         bound = "" if death.exact else f"; not proved: the search met its bound of {death.steps} steps"
         reason = counted[0].reason if counted else ""
         # A VM that is new is not let in on the word that maintenance ends.
-        passing = death.host in survived_then and all(r.name in placed.running for r in counted)
+        passing = death.host in excused_now and all(r.name in placed.running for r in counted)
         until = f", as long as {text.listed(resting)} {'is' if len(resting) == 1 else 'are'} in maintenance"
         fix = "end it soon with playbooks/undrain.yml, or " if passing else ""
         yield Measure(
@@ -478,17 +480,33 @@ def _failover(inputs: Inputs, placed: Placed) -> Iterator[Measure]:
             )
 
 
-def _survived_without_maintenance(inputs: Inputs, placed: Placed) -> set[str]:
-    """The hosts whose death would be survived if those in maintenance took what restarts.
+def _lost_to_maintenance_alone(inputs: Inputs, placed: Placed) -> set[str]:
+    """The hosts whose death would be survived if those in maintenance took what restarts, and nothing new is to blame.
 
-    Maintenance ends, and a run of site.yml meanwhile is not to be refused for what was so before and will be again.
+    Maintenance ends, and a run of site.yml meanwhile is not to be refused for what was so before and will be again. It
+    is another matter when a new VM takes the room in which one that is there would restart.
     """
-    board, closed = placed.board, placed.board.closed
+    board = placed.board.under(placed.board.ceilings)
     board.closed = set()
-    try:
-        return {death.host for death in deaths(inputs, board, placed.where) if death.survives}
-    finally:
-        board.closed = closed
+    survived_then = {death.host for death in deaths(inputs, board, placed.where) if death.survives}
+    board.closed = placed.board.closed
+    index = {host.name: i for i, host in enumerate(inputs.hosts)}
+    demands = Demands(inputs)
+    for vm in inputs.virtual_machines:
+        host = placed.where[vm.name]
+        if host is not None and vm.name not in placed.running:
+            board.take(demands.of(vm), index[host])
+    before = deaths(inputs, board, {**dict.fromkeys(placed.where), **placed.running})
+    return {
+        now.host
+        for now, then in zip(placed.deaths, before, strict=True)
+        if now.host in survived_then and _stranded(now) <= _stranded(then)
+    }
+
+
+def _stranded(death: Death) -> int:
+    """How many HA VMs find no host."""
+    return sum(restart.ha and restart.to is None for restart in death.restarts)
 
 
 def _host_sets(inputs: Inputs, placed: Placed) -> Iterator[Measure]:

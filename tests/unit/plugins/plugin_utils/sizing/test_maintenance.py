@@ -135,6 +135,26 @@ def test_what_no_end_of_maintenance_helps_is_refused() -> None:
     assert levels(made, "failover") == ["deny", "deny", "deny"]
 
 
+def test_something_new_beside_what_is_lost_to_maintenance_alone_is_admitted() -> None:
+    vms = [vm("a", ha=True, anti_affinity="web"), vm("b", ha=True, anti_affinity="web"), vm("new")]
+    hosts = running(cluster(3), vms[:2], {"a": "kvm1", "b": "kvm2"})
+    made = plan(resting(hosts, "kvm3"), vms, storage_layout="centralized")
+    assert (made["verdict"], levels(made, "failover")) == ("admitted", ["warn", "warn"])
+
+
+@pytest.mark.parametrize(("threads", "expected"), [(12, "admitted"), (8, "refused")])
+def test_something_new_in_the_room_where_another_would_restart_is_refused(threads: int, expected: str) -> None:
+    # kvm2 takes what of kvm1 restarts, or what is new; kvm3, in maintenance, would take it later.
+    vms = [vm("a", vcpus=5, ha=True), vm("new", vcpus=5, host="kvm2")]
+    policy = rules(cpu_overcommit={"limit": 1.0}, failover={})
+    shape = {"threads": threads, "cores": threads // 2}
+    hosts = {name: host(**shape) for name in ("kvm1", "kvm2", "kvm3")}
+    hosts = running(hosts, vms[:1], {"a": "kvm1"})
+    assert plan(hosts, vms, policy, storage_layout="centralized")["verdict"] == "admitted"
+    made = plan(resting(hosts, "kvm3"), vms, policy, storage_layout="centralized")
+    assert made["verdict"] == expected
+
+
 def test_a_part_of_the_board_is_closed_where_the_whole_is() -> None:
     top = Ceiling(10, 10, 10, 10, 10, 10, apart=True)
     board = Board([top] * 3)
@@ -242,5 +262,11 @@ def test_a_host_that_takes_nothing_is_as_good_as_none_for_what_is_new(case: Any)
     # On shared storage all see one pool.
     with_it = plan(hosts, vms, policy, storage_layout="centralized")
     without = plan(rest, vms, policy, storage_layout="centralized")
-    assert with_it["verdict"] == without["verdict"]
     assert with_it["summary"]["placed"] == without["summary"]["placed"]
+    if with_it["verdict"] != without["verdict"]:
+        # But what is there does not survive without it either, and is not refused for what is new.
+        assert (with_it["verdict"], without["verdict"]) == ("admitted", "refused")
+        assert set(levels(with_it, "failover")) == {"warn"}
+        assert {found["rule"] for found in without["findings"] if found["level"] == "deny"} == {"failover"}
+        alone = [entry for entry in vms if entry["name"] in there]
+        assert plan(rest, alone, policy, storage_layout="centralized")["verdict"] == "refused"
