@@ -4,71 +4,19 @@
 
 from __future__ import annotations
 
-import json
-import time
-import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from on_lab import HOSTS, node
+from on_cluster import Cluster
+from on_lab import HOSTS
 
 HA = ("app1", "web1", "web2")
 
 
-class Cluster:
-    """The lab's cluster, asked on whichever node answers."""
-
-    def __init__(self) -> None:
-        self.asked = next(iter(HOSTS))
-
-    def call(self, command: str, *, on: str = "", check: bool = True) -> str:
-        return node(HOSTS[on or self.asked], command, check=check)
-
-    def monitor(self, *, on: str = "") -> ET.Element:
-        return ET.fromstring(self.call("crm_mon -1 -r --output-as=xml", on=on))
-
-    def online(self, *, on: str = "") -> set[str]:
-        nodes = self.monitor(on=on).iterfind("nodes/node")
-        return {str(n.get("name")) for n in nodes if n.get("online") == "true" and n.get("pending") != "true"}
-
-    def where(self, *, on: str = "") -> dict[str, str]:
-        """The host of each VM that the cluster says runs."""
-        found = {}
-        for resource in self.monitor(on=on).iterfind(
-            "resources/resource[@resource_agent='ocf:heartbeat:VirtualDomain']"
-        ):
-            at = [str(n.get("name")) for n in resource.iterfind("node")]
-            if resource.get("role") == "Started" and len(at) == 1:
-                found[str(resource.get("id"))] = at[0]
-        return found
-
-    def wait(self, what: Callable[[], bool], looks: int = 150) -> None:
-        """By looks: the clock of a machine that was paused jumps. A node that is busy with a failure may not answer."""
-        for _look in range(looks):
-            try:
-                if what():
-                    return
-            except (AssertionError, ET.ParseError):
-                pass
-            time.sleep(2)
-        pytest.fail(self.call("crm_mon -1 -rf; stonith_admin --history '*'", check=False))
-
-    def whole(self) -> bool:
-        """All nodes are there, all VMs run, all that fences is up, and the storage is healthy."""
-        monitor = self.monitor()
-        try:
-            healthy = json.loads(self.call("timeout 20 ceph health -f json"))["status"] == "HEALTH_OK"
-        except ValueError:
-            return False
-        resources = monitor.iterfind("resources/resource")
-        up = all(r.get("role") == "Started" and r.get("failed") == "false" for r in resources)
-        return healthy and up and self.online() == set(HOSTS) and set(self.where()) == set(HA)
-
-
 @pytest.fixture(scope="session")
 def cluster() -> Cluster:
-    return Cluster()
+    return Cluster(HOSTS, HA, ceph=True)
 
 
 @pytest.fixture

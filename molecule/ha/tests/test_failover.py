@@ -4,10 +4,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from on_cluster import deaf
 from on_lab import HOSTS, Watch, Writer, bring, guest
 
 Play = Callable[..., Any]
@@ -34,30 +37,67 @@ def test_the_vms_of_a_host_without_power_restart_elsewhere(
     assert not run.changed
 
 
-@pytest.mark.parametrize("alone", HOSTS)
-def test_hosts_that_do_not_hear_each_other_never_run_one_vm(
-    alone: str, play: Play, all_nodes: list[dict[str, Any]], cluster: Cluster, whole_again: None
-) -> None:
-    """Of three nodes one is alone, whichever way the network is cut. All guests write meanwhile, to shared storage."""
-    before = cluster.where()
-    lost = {name for name, host in before.items() if host == alone}
-    writers = {name: Writer(name) for name in before}
-    for writer in writers.values():
-        writer.wait(3)
+@contextmanager
+def all_write_and_none_runs_twice(cluster: Cluster) -> Iterator[dict[str, Writer]]:
+    """All guests write to shared storage meanwhile, and all that their disks acknowledged is there afterwards."""
+    writers = {name: Writer(name) for name in cluster.where()}
     watch = Watch()
     watch.start()
-    cluster.asked = next(host for host in HOSTS if host != alone)
-    bring(play, all_nodes, alone, "isolated")
-    cluster.wait(lambda: all(cluster.where().get(name, alone) != alone for name in lost))
-    cluster.wait(lambda: cluster.online() == set(HOSTS))
-    cluster.wait(cluster.whole)
-    watch.over.set()
+    try:
+        for writer in writers.values():
+            writer.wait(3)
+        yield writers
+    finally:
+        watch.over.set()
+        for writer in writers.values():
+            writer.stop()
     assert watch.twice == []
     for name, writer in writers.items():
-        if name not in lost:
-            writer.wait(3)
-        writer.stop()
         # A second one that writes would have spoilt the file system of the first.
         assert guest(name, "dmesg | grep -ci 'ext4.*error' || true").strip() == "0"
         assert writer.lost() == [], name
-    assert 'status="success"' in cluster.call(f"stonith_admin --history {alone} --output-as=xml")
+
+
+@pytest.mark.parametrize("alone", HOSTS)
+def test_a_host_that_nobody_hears_is_fenced(
+    alone: str, play: Play, all_nodes: list[dict[str, Any]], cluster: Cluster, whole_again: None
+) -> None:
+    before = cluster.where()
+    lost = {name for name, host in before.items() if host == alone}
+    cluster.asked = next(host for host in HOSTS if host != alone)
+    with all_write_and_none_runs_twice(cluster) as writers:
+        bring(play, all_nodes, alone, "isolated")
+        cluster.wait(lambda: all(cluster.where().get(name, alone) != alone for name in lost))
+        cluster.wait(lambda: cluster.online() == set(HOSTS))
+        cluster.wait(cluster.whole)
+        for name in set(before) - lost:
+            writers[name].wait(3)
+    assert fenced(cluster, alone)
+
+
+def test_of_two_hosts_that_do_not_hear_each_other_one_is_fenced(cluster: Cluster, whole_again: None) -> None:
+    pair = list(HOSTS)[1:]
+    cluster.asked = next(iter(HOSTS))
+    before = {host: fenced(cluster, host) for host in pair}
+    with all_write_and_none_runs_twice(cluster):
+        with deaf((pair[0], pair[1])):
+            cluster.wait(lambda: any(fenced(cluster, host) > before[host] for host in pair))
+        cluster.wait(lambda: cluster.online() == set(HOSTS))
+        cluster.wait(cluster.whole)
+
+
+def test_three_hosts_of_which_none_hears_another_run_nothing_twice(
+    play: Play, all_nodes: list[dict[str, Any]], cluster: Cluster, whole_again: None
+) -> None:
+    cut = [{**one, "state": "isolated"} if one["name"] in HOSTS else one for one in all_nodes]
+    with all_write_and_none_runs_twice(cluster):
+        assert play("playbooks/lab.yml", lab_nodes=cut).rc == 0
+        time.sleep(60)
+        assert play("playbooks/lab.yml", lab_nodes=all_nodes).rc == 0
+        cluster.wait(lambda: cluster.online() == set(HOSTS))
+        cluster.wait(cluster.whole)
+
+
+def fenced(cluster: Cluster, host: str) -> int:
+    """How often the cluster has turned the host off."""
+    return cluster.call(f"stonith_admin --history {host} --output-as=xml").count('status="success"')

@@ -152,12 +152,27 @@ def _check_hosts(names: Sequence[str], own: Mapping[str, Any], given: Mapping[st
     for name in names:
         if own and not isinstance(own.get(name), Mapping):
             problems.add("hosts", f"has no variables of {name}, which is in the plan; give the variables of all hosts")
-    if not given.get("ha_cluster_quorum_device") and len(names) < QUORATE:
+    device = given.get("ha_cluster_quorum_device")
+    if device:
+        _check_quorum_device(device, names, problems)
+    elif len(names) < QUORATE:
         problems.add(
             "ha_cluster_quorum_device",
             f"is not set, and of {counted(len(names), 'host')} no majority is left when one dies; "
             f"name a quorum device, or make a cluster of {QUORATE} hosts or more",
         )
+
+
+def _check_quorum_device(device: Any, names: Sequence[str], problems: Problems) -> None:
+    where = "ha_cluster_quorum_device"
+    if not isinstance(device, Mapping) or not isinstance(device.get("host"), str) or not device["host"]:
+        problems.add(where, f"is {say(device)}, must name a machine of the inventory such as {{host: storage1}}")
+        return
+    if device["host"] in names:
+        problems.add(where, f"names {device['host']}, a host that it would judge; name a machine that runs none of the VMs")
+    as_choice(device.get("algorithm", "ffsplit"), ("ffsplit", "lms"), f"{where}.algorithm", problems)
+    for key in sorted(set(device) - {"host", "address", "algorithm"}):
+        problems.add(where, f"has {key}, which is not known; it takes host, address and algorithm")
 
 
 def _check_fencing(names: Iterable[str], fenced: set[str], settings: Settings, problems: Problems) -> None:

@@ -169,6 +169,22 @@ def with_devices(*entries: Any) -> dict[str, Any]:
             {"own": fenced(cluster(2)), "wished": vms(2)},
             "ha_cluster_quorum_device: is not set, and of 2 hosts no majority",
         ),
+        (
+            {"ha_cluster_quorum_device": "storage1"},
+            "ha_cluster_quorum_device: is 'storage1', must name a machine of the inventory such as {host: storage1}",
+        ),
+        (
+            {"ha_cluster_quorum_device": {"host": "kvm2"}},
+            "ha_cluster_quorum_device: names kvm2, a host that it would judge; name a machine that runs none of the VMs",
+        ),
+        (
+            {"ha_cluster_quorum_device": {"host": "q", "algorithm": "half"}},
+            "ha_cluster_quorum_device.algorithm: is 'half', must be",
+        ),
+        (
+            {"ha_cluster_quorum_device": {"host": "q", "port": 5403}},
+            "ha_cluster_quorum_device: has port, which is not known; it takes host, address and algorithm",
+        ),
         ({"own": with_devices()}, "kvm1: has no fence device, and a VM of a silent host may start elsewhere only when"),
         (
             {"own": with_devices({**BMC, "agent": "fence_ipmi"})},
