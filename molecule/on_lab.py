@@ -28,6 +28,8 @@ KNOWN = f"-oUserKnownHostsFile={STATE}/known_hosts"
 UNKNOWN = ["-oStrictHostKeyChecking=no", "-oUserKnownHostsFile=/dev/null"]
 HOSTS = {"kvm1": "10.99.0.11", "kvm2": "10.99.0.12", "kvm3": "10.99.0.13"}
 SERVER = "10.99.0.14"
+# Another one after each start.
+BOOT = "cat /proc/sys/kernel/random/boot_id"
 INVENTORY = Path(__file__).resolve().parents[1] / "inventories/lab"
 
 

@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from on_lab import HOSTS, guest, node, where
+from on_lab import BOOT, HOSTS, guest, node, where
 
 Play = Callable[..., Any]
 Cluster = Any
 Drill = Callable[..., dict[str, Any]]
-BOOT = "cat /proc/sys/kernel/random/boot_id"
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from on_cluster import Cluster, deaf
-from on_lab import HOSTS, INVENTORY, SERVER, Watch, Writer, bring, guest, node
+from on_lab import BOOT, HOSTS, INVENTORY, SERVER, Watch, Writer, bring, guest, node
 
 Play = Callable[..., Any]
 HERE = Path(__file__).resolve().parents[1]
@@ -79,13 +79,13 @@ def test_of_two_that_do_not_hear_each_other_one_goes_on(cluster: Cluster, whole_
     writers = {name: Writer(name) for name in VMS}
     for writer in writers.values():
         writer.wait(3)
-    boots = {host: node(HOSTS[host], "cat /proc/1/stat").split()[21] for host in PAIR}
+    boots = {host: node(HOSTS[host], BOOT) for host in PAIR}
     watch = Watch()
     watch.start()
     with deaf((PAIR[0], PAIR[1])):
 
         def one_began_anew() -> bool:
-            return any(node(HOSTS[host], "cat /proc/1/stat").split()[21] != boots[host] for host in PAIR)
+            return any(node(HOSTS[host], BOOT) != boots[host] for host in PAIR)
 
         cluster.wait(one_began_anew)
     cluster.wait(cluster.whole)
@@ -94,7 +94,7 @@ def test_of_two_that_do_not_hear_each_other_one_goes_on(cluster: Cluster, whole_
     for name, writer in writers.items():
         writer.stop()
         assert writer.lost() == [], name
-    began = [host for host in PAIR if node(HOSTS[host], "cat /proc/1/stat").split()[21] != boots[host]]
+    began = [host for host in PAIR if node(HOSTS[host], BOOT) != boots[host]]
     assert len(began) == 1, began
 
 
