@@ -118,6 +118,15 @@ def fatal(run: Any) -> str:
     return "\n".join(str(text) for text in events)
 
 
+def actions(run: Any, action: str) -> dict[str, list[str]]:
+    """What was done with each VM, by the results of all hosts."""
+    found: dict[str, list[str]] = {}
+    for one in run.results(action):
+        for vm in one["res"]["virtual_machines"]:
+            found.setdefault(vm["name"], []).extend(step["action"] for step in vm["actions"])
+    return found
+
+
 def start_twice() -> None:
     """Define a VM that runs on a second host, too, and see its start refused there."""
     name, host = next(iter(where().items()))

@@ -112,30 +112,6 @@ def test_disks_move_to_another_storage_and_back_while_the_guest_writes(play_here
     assert "app1" not in node(HOSTS[host], "virsh vol-list croft")
 
 
-def test_the_user_of_the_vms_takes_a_snapshot_and_goes_back_to_it() -> None:
-    address = HOSTS[where()["web2"]]
-
-    def snapshot(action: str) -> None:
-        node(address, f"rbd --id libvirt --keyring /etc/ceph/ceph.client.libvirt.keyring snap {action}")
-
-    guest("web2", "echo before > /root/note; sync")
-    # While it runs: what the guest has synced is in it.
-    snapshot("create --no-progress vms/web2.raw@of-a-test")
-    try:
-        guest("web2", "echo after > /root/note; sync")
-        node(address, "virsh destroy web2")
-        snapshot("rollback --no-progress vms/web2.raw@of-a-test")
-        node(address, "virsh start web2")
-        for _look in range(60):
-            if node(HOSTS["kvm1"], f"ssh-keyscan -T 2 {GUESTS['web2']} 2>/dev/null || true"):
-                break
-            time.sleep(3)
-        assert guest("web2", "cat /root/note").strip() == "before"
-    finally:
-        snapshot("rm --no-progress vms/web2.raw@of-a-test")
-    assert rbd("snap ls vms/web2.raw") == []
-
-
 # The last one: what grew stays so.
 def test_a_disk_grows_while_its_guest_runs(play_here: Play) -> None:
     larger = [{**vm, "disk_gib": 2} if vm["name"] == "web1" else vm for vm in MACHINES]

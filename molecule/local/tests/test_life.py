@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
-from on_lab import GUESTS, HOSTS, fatal, guest, node, slow, where
+from on_lab import GUESTS, HOSTS, actions, fatal, guest, node, slow, where
 
 Play = Callable[..., Any]
 VMS = "molecule/local/virtual_machines.yml"
@@ -37,15 +37,6 @@ def let_go(play: Play, wished: list[dict[str, Any]], entry: Any) -> Any:
     run = play(VMS, virtual_machines=wished, virtual_machines_absent=[entry])
     assert run.rc == 0, run.output
     return run
-
-
-def actions(run: Any, action: str) -> dict[str, list[str]]:
-    """What was done with each VM, by the results of all hosts."""
-    found: dict[str, list[str]] = {}
-    for one in run.results(action):
-        for vm in one["res"]["virtual_machines"]:
-            found.setdefault(vm["name"], []).extend(step["action"] for step in vm["actions"])
-    return found
 
 
 def test_a_vm_goes_back_to_its_snapshot_and_old_ones_go(play: Play) -> None:
