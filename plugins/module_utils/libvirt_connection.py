@@ -68,7 +68,19 @@ def connection(uri: str = DEFAULT_URI) -> Iterator[Any]:
 
 def uri_of(address: str) -> str:
     """The libvirt of another machine of the deployment, over TLS."""
-    return f"qemu+tls://{address}/system"
+    return f"qemu+tls://{_in_uri(address)}/system"
+
+
+def migration_uri_of(address: str) -> str:
+    """Where another machine's QEMU takes a migration: at the same address, whether or not this one knows its name.
+
+    Without it libvirt tells the other machine's hostname. The port is libvirt's choice.
+    """
+    return f"tcp://{_in_uri(address)}"
+
+
+def _in_uri(address: str) -> str:
+    return f"[{address}]" if ":" in address else address
 
 
 def removed(volumes: Iterable[Any]) -> str:

@@ -26,6 +26,7 @@ from ansible_collections.croft.infra.plugins.module_utils.libvirt_connection imp
     LibvirtFailedError,
     bindings,
     connection,
+    migration_uri_of,
     quietly,
     removed,
     uri_of,
@@ -242,7 +243,7 @@ class Migrator:
         lv, limits = self.lv, self.limits
         flags = lv.VIR_MIGRATE_LIVE | lv.VIR_MIGRATE_PEER2PEER | lv.VIR_MIGRATE_TLS
         flags |= lv.VIR_MIGRATE_PERSIST_DEST | lv.VIR_MIGRATE_UNDEFINE_SOURCE
-        parameters: dict[str, Any] = {}
+        parameters: dict[str, Any] = {lv.VIR_MIGRATE_PARAM_URI: migration_uri_of(move.address)}
         written = [disk.target for disk in local if not disk.read_only]
         if written:
             flags |= lv.VIR_MIGRATE_NON_SHARED_INC if increment else lv.VIR_MIGRATE_NON_SHARED_DISK

@@ -1,0 +1,166 @@
+# Copyright: the croft contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A fourth host joins the storage cluster and leaves it again, while guests write; each cut off once on the way."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from on_lab import GUESTS, SSH, UNKNOWN, Writer, node
+
+Play = Callable[..., Any]
+Lab = Any
+ROOT = Path(__file__).resolve().parents[3]
+LAYERS = (ROOT / "inventories/lab", ROOT / "molecule/distributed/inventory", ROOT / "molecule/distributed/grown")
+NAME, ADDRESS = "kvm4", "10.99.0.15"
+DISKS = [{"name": "disk0", "size_gib": 20}, {"name": "disk1", "size_gib": 18}]
+KVM4 = {"name": NAME, "address": ADDRESS, "disks": DISKS, "bmc": {"address": "10.99.0.25"}}
+
+
+@pytest.fixture(scope="module")
+def grown(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A machine more; afterwards it is gone, and the others know nothing of it."""
+    known: list[dict[str, Any]] = request.getfixturevalue("all_nodes")
+    _playbook("lab.yml", "-e", f"{{lab_nodes: {[*known, KVM4]}}}")
+    yield
+    _playbook("lab.yml", "-e", f"{{lab_nodes: {[*known, {**KVM4, 'state': 'absent'}]}}}")
+    _playbook("hosts.yml", layers=LAYERS[:2])
+
+
+@pytest.fixture
+def play_grown(play: Play) -> Play:
+    """A playbook with the fourth host in the inventory."""
+
+    def run(playbook: str, **variables: Any) -> Any:
+        return play(playbook, inventory=LAYERS, **variables)
+
+    return run
+
+
+def _command(playbook: str, *more: str, layers: tuple[Path, ...] = LAYERS) -> list[str]:
+    inventories = [word for path in layers for word in ("-i", str(path))]
+    return [str(ROOT / ".venv/bin/ansible-playbook"), *inventories, str(ROOT / "playbooks" / playbook), *more]
+
+
+def _environment() -> dict[str, str]:
+    return {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")}
+
+
+def _playbook(playbook: str, *more: str, layers: tuple[Path, ...] = LAYERS) -> None:
+    done = subprocess.run(
+        _command(playbook, *more, layers=layers),
+        cwd=ROOT,
+        env=_environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+
+
+def cut_off(playbook: str, *more: str, when: Callable[[], bool]) -> None:
+    """Begin a playbook and kill all of it here as soon as something is seen."""
+    process = subprocess.Popen(
+        _command(playbook, *more),
+        cwd=ROOT,
+        env=_environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        for _look in range(600):
+            if when():
+                break
+            assert process.poll() is None, f"{playbook} ended before it was cut off"
+            time.sleep(0.3)
+        else:
+            pytest.fail(f"{playbook} never came to where it is to be cut off")
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def osds_of(lab: Lab, host: str) -> list[int]:
+    return next((list(one["children"]) for one in lab.ceph("osd tree")["nodes"] if one["name"] == host), [])
+
+
+def test_a_host_joins(grown: None, play_grown: Play, lab: Lab) -> None:
+    before = {osd["osd"] for osd in lab.ceph("osd dump")["osds"]}
+    assert play_grown("playbooks/hosts.yml").rc == 0
+    writer = Writer("app1")
+    try:
+        writer.wait(3)
+        # The number of its OSD is taken, and nothing of it runs yet.
+        cut_off("ceph.yml", when=lambda: {osd["osd"] for osd in lab.ceph("osd dump")["osds"]} != before)
+        begun = time.monotonic()
+        run = play_grown("playbooks/ceph.yml")
+        assert run.rc == 0, run.output
+        print(f"{NAME} joined in {time.monotonic() - begun:.0f} s, guests stood still {writer.stall():.1f} s at most")
+        writer.wait(3)
+    finally:
+        writer.stop()
+    assert writer.lost() == []
+    lab.wait_healthy()
+    (new,) = osds_of(lab, NAME)
+    assert {osd["osd"] for osd in lab.ceph("osd dump")["osds"]} == before | {new}
+    held = next(osd for osd in lab.ceph("osd df")["nodes"] if osd["id"] == new)
+    assert held["pgs"] > 0
+    # The mons stay the three that they were.
+    assert sorted(lab.ceph("quorum_status")["quorum_names"]) == lab.names
+    again = play_grown("playbooks/ceph.yml")
+    assert again.rc == 0, again.output
+    assert not again.changed
+
+
+def test_it_runs_vms(grown: None, play_grown: Play) -> None:
+    assert play_grown("site.yml").rc == 0
+    run = play_grown("playbooks/migrate.yml", migrate=[{"name": "app2", "target": NAME}])
+    assert run.rc == 0, run.output
+    assert node(ADDRESS, "virsh list --name").split() == ["app2"]
+    again = play_grown("site.yml")
+    assert again.rc == 0, again.output
+    assert not again.changed
+    run = play_grown("playbooks/drain.yml", drain_host=NAME)
+    assert run.rc == 0, run.output
+    assert node(ADDRESS, "virsh list --name").split() == []
+    said = subprocess.run(
+        [*SSH, *UNKNOWN, f"root@{GUESTS['app2']}", "hostname"], capture_output=True, text=True, check=True
+    )
+    assert said.stdout.strip() == "app2"
+
+
+def test_it_leaves(grown: None, play_grown: Play, lab: Lab) -> None:
+    (leaving,) = osds_of(lab, NAME)
+    writer = Writer("app1")
+    try:
+        writer.wait(3)
+        cut_off(
+            "ceph_remove_host.yml",
+            "-e",
+            f"ceph_remove_host={NAME}",
+            when=lambda: not next(osd for osd in lab.ceph("osd dump")["osds"] if osd["osd"] == leaving)["in"],
+        )
+        begun = time.monotonic()
+        run = play_grown("playbooks/ceph_remove_host.yml", ceph_remove_host=NAME)
+        assert run.rc == 0, run.output
+        print(f"{NAME} left in {time.monotonic() - begun:.0f} s, guests stood still {writer.stall():.1f} s at most")
+        writer.wait(3)
+    finally:
+        writer.stop()
+    assert writer.lost() == []
+    lab.wait_healthy()
+    assert leaving not in {osd["osd"] for osd in lab.ceph("osd dump")["osds"]}
+    assert NAME not in {one["name"] for one in lab.ceph("osd tree")["nodes"]}
+    assert "ceph-osd" not in node(ADDRESS, "ps -e -o comm=")
+    again = play_grown("playbooks/ceph_remove_host.yml", ceph_remove_host=NAME)
+    assert again.rc == 0, again.output
+    assert not again.changed
