@@ -169,7 +169,9 @@ def _check_quorum_device(device: Any, names: Sequence[str], problems: Problems) 
         problems.add(where, f"is {say(device)}, must name a machine of the inventory such as {{host: storage1}}")
         return
     if device["host"] in names:
-        problems.add(where, f"names {device['host']}, a host that it would judge; name a machine that runs none of the VMs")
+        problems.add(
+            where, f"names {device['host']}, a host that it would judge; name a machine that runs none of its VMs"
+        )
     as_choice(device.get("algorithm", "ffsplit"), ("ffsplit", "lms"), f"{where}.algorithm", problems)
     for key in sorted(set(device) - {"host", "address", "algorithm"}):
         problems.add(where, f"has {key}, which is not known; it takes host, address and algorithm")

@@ -175,7 +175,7 @@ def with_devices(*entries: Any) -> dict[str, Any]:
         ),
         (
             {"ha_cluster_quorum_device": {"host": "kvm2"}},
-            "ha_cluster_quorum_device: names kvm2, a host that it would judge; name a machine that runs none of the VMs",
+            "ha_cluster_quorum_device: names kvm2, a host that it would judge; name a machine that runs none",
         ),
         (
             {"ha_cluster_quorum_device": {"host": "q", "algorithm": "half"}},
