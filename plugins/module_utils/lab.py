@@ -348,12 +348,17 @@ def bmc_of(argv: Sequence[str], folder: str) -> str | None:
     return conf.stem if str(conf.parent) == folder else None
 
 
+def hosts_file(nodes: Sequence[Node]) -> str:
+    """The names that a node knows: those of all that are not absent."""
+    peers = sorted((node for node in nodes if node.state != "absent"), key=lambda node: node.name)
+    return "127.0.0.1 localhost\n::1 localhost\n" + "".join(f"{peer.address} {peer.name}\n" for peer in peers)
+
+
 def node_files(node: Node, nodes: Sequence[Node], network: Network, disks: Mapping[str, str]) -> dict[str, str]:
     """Files that make a node of the image, by path below its root: its name, address, peers and disks."""
-    hosts = "".join(f"{peer.address} {peer.name}\n" for peer in sorted(nodes, key=lambda n: n.name))
     return {
         "etc/hostname": f"{node.name}\n",
-        "etc/hosts": f"127.0.0.1 localhost\n::1 localhost\n{hosts}",
+        "etc/hosts": hosts_file(nodes),
         "etc/systemd/network/10-host0.network": (
             "[Match]\nName=host0\n\n[Network]\n"
             f"Address={node.address}/{network.prefix_length}\nGateway={network.interface.ip}\n"

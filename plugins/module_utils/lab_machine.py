@@ -56,6 +56,17 @@ def wait_for(what: Callable[[], bool], attempts: int) -> bool:
     return what()
 
 
+def _write_below(root: Path, files: Mapping[str, str]) -> None:
+    """Have these files, by path below a node's root."""
+    for path, text in files.items():
+        target = root / path
+        target.parent.mkdir(parents=True, exist_ok=True, mode=0o700 if path.startswith("root/") else 0o755)
+        if not target.is_symlink() and _read(target) == text:
+            continue
+        target.unlink(missing_ok=True)
+        target.write_text(text)
+
+
 def _read(path: Path) -> str:
     try:
         return path.read_text()
@@ -219,6 +230,11 @@ class LabMachine:
             if step.kind == "start" and by_name[step.node].state == "present":
                 self._await(by_name[step.node])
         self._write_known_hosts(nodes)
+        for node in nodes:
+            root = self.node_dir(node.name) / "root"
+            # Of those that are up: who is new, or has gone. The others learn it at their start.
+            if (root / "etc").exists():
+                _write_below(root, {"etc/hosts": lab.hosts_file(nodes)})
 
     def _quiet(self, *argv: str) -> None:
         """Take something away that may have gone by itself in between."""
@@ -274,13 +290,7 @@ class LabMachine:
             for disk in node.disks
         }
         files = {**self.files, **lab.node_files(node, nodes, self.network, loops)}
-        for path, text in {**files, "root/.ssh/authorized_keys": f"{self.public_key}\n"}.items():
-            target = root / path
-            target.parent.mkdir(parents=True, exist_ok=True, mode=0o700 if path.startswith("root/") else 0o755)
-            if not target.is_symlink() and _read(target) == text:
-                continue
-            target.unlink(missing_ok=True)
-            target.write_text(text)
+        _write_below(root, {**files, "root/.ssh/authorized_keys": f"{self.public_key}\n"})
         devices = [device for device in (*DEVICES, *loops.values()) if Path(device).exists()]
         command = lab.nspawn_command(node.name, str(root), self.network.bridge, devices)
         log = home / "console.log"

@@ -168,6 +168,11 @@ def test_a_node_knows_its_address_its_peers_and_its_disks() -> None:
     assert files["etc/croft-lab/disks"] == "disk0 /dev/loop7\n"
 
 
+def test_who_is_gone_has_no_name() -> None:
+    peers = [node(name="kvm2", address="10.99.0.12", state="absent"), node()]
+    assert lab.hosts_file(peers) == "127.0.0.1 localhost\n::1 localhost\n10.99.0.11 kvm1\n"
+
+
 def test_the_way_out_covers_the_labs_network_only() -> None:
     rules = lab.nft_rules(NETWORK)
     assert "table inet br_croft" in rules
