@@ -50,8 +50,8 @@ EXAMPLES = r"""
 RETURN = r"""
 _value:
   description: >-
-    C(xml), the element C(configuration) as text, the same for the same input, or empty when there are problems; and
-    C(problems), one line each.
+    C(xml), the element C(configuration) as text, the same for the same input, or empty when there are problems;
+    C(sbd), the hosts that a watchdog turns off, each with the disks of SBD or none; and C(problems), one line each.
   type: dict
 """
 
@@ -60,6 +60,7 @@ from typing import Any
 
 from ansible.errors import AnsibleFilterError
 from ansible_collections.croft.infra.plugins.plugin_utils.ha.cib import configuration
+from ansible_collections.croft.infra.plugins.plugin_utils.ha.fencing import sbd_disks
 from ansible_collections.croft.infra.plugins.plugin_utils.ha.parse import read_cluster
 from ansible_collections.croft.infra.plugins.plugin_utils.sizing.reading import NotAPlanError
 
@@ -70,7 +71,11 @@ def ha_configuration(plan: Any, virtual_machines: Any, hosts: Any, settings: Any
         cluster, problems = read_cluster(plan, virtual_machines, hosts, settings)
     except NotAPlanError as error:
         raise AnsibleFilterError(f"croft.infra.ha_configuration: {error}") from error
-    return {"xml": "" if cluster is None else configuration(cluster), "problems": problems}
+    return {
+        "xml": "" if cluster is None else configuration(cluster),
+        "sbd": {} if cluster is None else sbd_disks(cluster.devices),
+        "problems": problems,
+    }
 
 
 class FilterModule:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from on_lab import BOOT, HOSTS, node
+from on_lab import BOOT, HOSTS, fatal, node
 
 Play = Callable[..., Any]
 Cluster = Any
@@ -92,3 +92,16 @@ def test_a_dead_bmc_is_not_the_end(doors: dict[str, Door], cluster: Cluster, who
     assert node(HOSTS[victim], BOOT) != begun
     said = cluster.call(f"stonith_admin --history {victim} --verbose")
     assert f"fence-{victim}-ipmilan" in said, said
+
+
+def test_a_watchdog_that_is_not_there_is_refused(play_here: Play, cluster: Cluster) -> None:
+    own = {"agent": "fence_ipmilan", "level": 1, "options": {**IPMI, "ip": "{{ lab_bmc }}"}}
+    run = play_here(
+        "site.yml",
+        ha_cluster_shared_fence_devices=[{"name": "watchdog", "agent": "fence_watchdog"}],
+        ha_cluster_fence_devices=[own, {"name": "watchdog", "level": 2}],
+    )
+    said = fatal(run)
+    for host in HOSTS:
+        assert f"{host}: has no /dev/watchdog, by which a fence device of it works" in said
+    assert not run.changed

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from itertools import combinations
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
+from ansible_collections.croft.infra.plugins.plugin_utils.ha.fencing import WATCHDOG
 from ansible_collections.croft.infra.plugins.plugin_utils.ha.model import (
     Cluster,
     FenceDevice,
@@ -85,6 +86,7 @@ def configuration(cluster: Cluster) -> str:
 def _properties(parent: Element, cluster: Cluster) -> None:
     settings = cluster.settings
     delay = settings.priority_fencing_delay
+    watched = any(device.agent == WATCHDOG for device in cluster.devices)
     _pairs(
         parent,
         "cluster_property_set",
@@ -101,6 +103,8 @@ def _properties(parent: Element, cluster: Cluster) -> None:
             "stop-orphan-resources": "false",
             "stonith-enabled": "true" if cluster.devices else "false",
             "stonith-timeout": _seconds(settings.fencing_timeout),
+            # After twice what the watchdog waits, a host that it watches is off for certain (sbd(8)).
+            **({"stonith-watchdog-timeout": _seconds(2 * settings.watchdog_timeout)} if watched else {}),
         },
     )
 

@@ -53,6 +53,9 @@ _USE_KEYS = ("name", "level", "plug")
 _SHARED_KEYS = ("name", "agent", "options")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,62}\Z")
 _LEVELS = 9
+# A host whose watchdog turns it off, when it sees no quorum or is told to; Pacemaker knows it by this name alone.
+WATCHDOG = "fence_watchdog"
+_WATCHDOG_NAME = "watchdog"
 
 
 def parse_fencing(
@@ -67,6 +70,17 @@ def parse_fencing(
     _check_addresses(devices, problems)
     levels = sorted(reader.levels.items())
     return devices, tuple(FenceLevel(host, level, tuple(sorted(set(names)))) for (host, level), names in levels)
+
+
+def sbd_disks(devices: Sequence[FenceDevice]) -> dict[str, list[str]]:
+    """The hosts on which SBD has to run, each with the disks by which it is told to turn the host off (or none)."""
+    found: dict[str, set[str]] = {}
+    for device in devices:
+        if device.agent in (WATCHDOG, "fence_sbd"):
+            for host in device.hosts:
+                disks = device.options.get("devices", "").replace(",", " ").split()
+                found.setdefault(host, set()).update(disks)
+    return {host: sorted(disks) for host, disks in sorted(found.items())}
 
 
 def secret_scripts(hosts: Mapping[str, Any], shared: Any, secrets_dir: str) -> list[dict[str, str]]:
@@ -99,6 +113,10 @@ class _Reader:
         for where, entry in _entries(raw, SHARED, self.problems):
             _known_keys(entry, _SHARED_KEYS, where, self.problems)
             name = self._free_name(entry.get("name", MISSING), where)
+            if entry.get("agent") == WATCHDOG and name not in (None, _WATCHDOG_NAME):
+                self.problems.add(
+                    f"{where}.name", f"is {say(name)}, must be {_WATCHDOG_NAME}: Pacemaker knows it by no other name"
+                )
             device = self._device(name, where, entry, {})
             if device is not None:
                 self.shared[device.name] = device
@@ -112,6 +130,13 @@ class _Reader:
 
     def _of_host(self, host: str, where: str, entry: Mapping[str, Any]) -> str | None:
         _known_keys(entry, _OWN_KEYS, where, self.problems)
+        if entry["agent"] == WATCHDOG:
+            self.problems.add(
+                f"{where}.agent",
+                f"is {WATCHDOG}, of which there is one for all hosts; give it once, in {SHARED}: [{{name: "
+                f"{_WATCHDOG_NAME}, agent: {WATCHDOG}}}], and here its name and level",
+            )
+            return None
         default = f"fence-{host}"
         if default in self.own:
             # The agent tells a second one of the host apart.

@@ -29,6 +29,7 @@ class Settings:
     monitor_interval: int
     monitor_timeout: int
     migrate_timeout: int
+    watchdog_timeout: int
 
 
 @dataclass(frozen=True, slots=True)

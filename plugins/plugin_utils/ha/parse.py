@@ -57,6 +57,7 @@ _WHOLE = {
     "ha_cluster_monitor_interval": (10, 1, "seconds"),
     "ha_cluster_monitor_timeout": (30, 1, "seconds"),
     "ha_cluster_migrate_timeout": (600, 1, "seconds"),
+    "ha_cluster_watchdog_timeout": (10, 1, "seconds"),
 }
 SECRETS_DIR = "/etc/croft/ha/fence"
 _PATHS = {"ha_cluster_config_dir": "/etc/croft/ha", "ha_cluster_secrets_dir": SECRETS_DIR}

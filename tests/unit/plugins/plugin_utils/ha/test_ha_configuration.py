@@ -142,6 +142,27 @@ def test_the_filter_gives_text_or_problems() -> None:
         ask("x", wished, own)
 
 
+def test_a_watchdog_is_a_level_for_those_that_name_it() -> None:
+    own = fenced(cluster(3))
+    for name in ("kvm1", "kvm2"):
+        own[name]["ha_cluster_fence_devices"].append({"name": "watchdog", "level": 2})
+    own["kvm2"]["ha_cluster_fence_devices"].append({"name": "disks", "level": 3})
+    shared = [
+        {"name": "watchdog", "agent": "fence_watchdog"},
+        {"name": "disks", "agent": "sbd", "options": {"devices": "/dev/b,/dev/a"}},
+    ]
+    settings = {"ha_cluster_shared_fence_devices": shared, "ha_cluster_watchdog_timeout": 15}
+    made = case(own, vms(3), FEW, **settings).xml
+    assert values(made, "watchdog", "instance_attributes")["pcmk_host_list"] == "kvm1 kvm2"
+    assert 'name="stonith-watchdog-timeout" value="30s"' in made
+    assert 'target="kvm2" index="2" devices="watchdog"' in made
+    told_of = FilterModule().filters()["ha_configuration"](
+        plan(own, vms(3), FEW, storage_layout="centralized"), vms(3), own, settings
+    )
+    assert told_of["sbd"] == {"kvm1": [], "kvm2": ["/dev/a", "/dev/b"]}
+    assert "stonith-watchdog-timeout" not in case(fenced(cluster(3)), vms(3), FEW).xml
+
+
 # --- what is wrong ----------------------------------------------------------------------------------------------------
 
 BMC = {"agent": "fence_ipmilan", "options": {"ip": "10.0.0.1"}}
@@ -196,6 +217,18 @@ def with_devices(*entries: Any) -> dict[str, Any]:
         ),
         ({"own": with_devices({"agent": "fence_ipmilan"})}, "[0].options: has no ip; give the address of the device"),
         ({"own": with_devices({"agent": "sbd"})}, "[0].options: has no devices; give the address of the device"),
+        (
+            {"own": with_devices({"agent": "fence_watchdog", "level": 2})},
+            "[0].agent: is fence_watchdog, of which there is one for all hosts; give it once, in ha_cluster_shared",
+        ),
+        (
+            {"ha_cluster_shared_fence_devices": [{"name": "dog", "agent": "fence_watchdog"}]},
+            "ha_cluster_shared_fence_devices[0].name: is 'dog', must be watchdog: Pacemaker knows it by no other name",
+        ),
+        (
+            {"ha_cluster_watchdog_timeout": 0},
+            "ha_cluster_watchdog_timeout: is 0, must be a whole number of seconds >= 1",
+        ),
         ({"own": with_devices({"name": "pdu"})}, "[0].name: is 'pdu', no device of ha_cluster_shared_fence_devices"),
         (
             {"own": with_devices({"level": 2})},
