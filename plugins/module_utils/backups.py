@@ -104,6 +104,9 @@ def problems(names: Iterable[str], seen: Mapping[str, Seen]) -> list[str]:
             lines.append(f"{name}: was not made by croft; back it up by hand")
         elif not seen[name].formats:
             lines.append(f"{name}: has no disk that it writes to")
+        elif len({fmt == "rbd" for fmt in (seen[name].formats or {}).values()}) > 1:
+            disks = ", ".join(f"{target} ({fmt})" for target, fmt in sorted((seen[name].formats or {}).items()))
+            lines.append(f"{name}: has RBD images beside other disks, {disks}; move them to one pool")
         elif seen[name].state not in ("running", "stopped"):
             lines.append(f"{name}: is {seen[name].state}; see to that first")
     return lines

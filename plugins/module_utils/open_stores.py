@@ -155,13 +155,19 @@ def opened(uri: str, main: Store, others: Sequence[Store]) -> Iterator[Stores]:
 @contextmanager
 def rbd_images_of(volume: Any) -> Iterator[RbdImages]:
     """The pool of a volume that is an RBD image, over librbd. Raises LibvirtFailedError."""
-    source = domain_xml.read_rbd_pool(volume.storagePoolLookupByVolume().XMLDesc(0))
-    assert source is not None
+    pool, user, _image = rbd_place(volume)
     try:
-        with rbd_images(source.directory, source.user) as images:
+        with rbd_images(pool, user) as images:
             yield images
     except (CephMissingError, CephFailedError) as error:
         raise LibvirtFailedError(str(error)) from error
+
+
+def rbd_place(volume: Any) -> tuple[str, str, str]:
+    """(pool, user, image) of a volume that is an RBD image."""
+    source = domain_xml.read_rbd_pool(volume.storagePoolLookupByVolume().XMLDesc(0))
+    assert source is not None
+    return source.directory, source.user, str(volume.name())
 
 
 def _is_rbd(volume: Any) -> bool:

@@ -132,9 +132,28 @@ def rbd_images(pool: str, user: str) -> Iterator[RbdImages]:
 
 def import_file(path: str, pool: str, user: str, name: str) -> None:
     """Write a disk image of any format that QEMU reads as a new image of the pool. Raises ImageError."""
-    url = f"rbd:{pool}/{name}:id={user.removeprefix('client.')}:conf={CONF}"
-    done = subprocess.run(
-        ["qemu-img", "convert", "-O", "raw", "-t", "none", path, url], capture_output=True, text=True, check=False
-    )
+    _qemu_img(
+        f"{path} could not be written to {pool}/{name}",
+        "convert", "-O", "raw", "-t", "none", path, _url(pool, user, name),
+    )  # fmt: skip
+
+
+def export_file(pool: str, user: str, name: str, path: str) -> None:
+    """Write an image, or NAME@SNAPSHOT, into a new qcow2 file, which has no room for zeros. Raises ImageError."""
+    _qemu_img(f"{pool}/{name} could not be written to {path}", "convert", "-O", "qcow2", _url(pool, user, name), path)
+
+
+def same_as_file(pool: str, user: str, name: str, path: str) -> None:
+    """Hold a qcow2 file against the image, or NAME@SNAPSHOT, byte for byte. Raises ImageError when they differ."""
+    what = f"{path} is not what {pool}/{name} is"
+    _qemu_img(what, "compare", "-f", "raw", "-F", "qcow2", _url(pool, user, name), path)
+
+
+def _url(pool: str, user: str, name: str) -> str:
+    return f"rbd:{pool}/{name}:id={user.removeprefix('client.')}:conf={CONF}"
+
+
+def _qemu_img(failed: str, *arguments: str) -> None:
+    done = subprocess.run(["qemu-img", *arguments], capture_output=True, text=True, check=False)
     if done.returncode:
-        raise ImageError(f"{path} could not be written to {pool}/{name}: {' '.join(done.stderr.split())}")
+        raise ImageError(f"{failed}: {' '.join((done.stderr or done.stdout).split())}")

@@ -1,6 +1,7 @@
 # Copyright: the croft contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Backups of a host's VMs by virtnbdbackup (https://github.com/abbbi/virtnbdbackup), and their sets on the disk."""
+"""Backups of a host's VMs by virtnbdbackup (https://github.com/abbbi/virtnbdbackup), of RBD images by qemu-img, and
+their sets on the disk."""
 
 from __future__ import annotations
 
@@ -8,14 +9,21 @@ import os
 import shutil
 import subprocess
 import time
+from contextlib import ExitStack, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.croft.infra.plugins.module_utils import backups, domain_xml
+from ansible_collections.croft.infra.plugins.module_utils import backups, domain_xml, image_backups
 from ansible_collections.croft.infra.plugins.module_utils.backups import PARTIAL, Next, Seen, Set
-from ansible_collections.croft.infra.plugins.module_utils.libvirt_connection import DOMAIN_STATES, bindings
+from ansible_collections.croft.infra.plugins.module_utils.guest_freeze import frozen
+from ansible_collections.croft.infra.plugins.module_utils.libvirt_connection import (
+    DOMAIN_STATES,
+    LibvirtFailedError,
+    bindings,
+)
 from ansible_collections.croft.infra.plugins.module_utils.open_stores import Stores
+from ansible_collections.croft.infra.plugins.module_utils.rbd_images import ImageError
 from ansible_collections.croft.infra.plugins.module_utils.snapshots import kind_of
 
 TOOLS = ("virtnbdbackup", "virtnbdrestore")
@@ -88,16 +96,9 @@ class Backups:
         fresh = upcoming.set or f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
         place = folder / (fresh if upcoming.set else fresh + PARTIAL)
         before = _files(place)
-        formats = seen.formats or {}
-        options = [f"--include={target}" for target in formats] + (["--raw"] if {*formats.values()} - {"qcow2"} else [])
+        make = self._copy_images if "rbd" in (seen.formats or {}).values() else self._copy_disks
         try:
-            log = run(
-                "virtnbdbackup", "--domain", name, "--level", upcoming.level, "--output", str(place), "--noprogress",
-                "--nocolor", *options,
-            )  # fmt: skip
-            if verify:
-                run("virtnbdrestore", "--action", "verify", "--input", str(place), "--output", "verify", "--noprogress",
-                    "--nocolor", "--logfile", "/dev/null")  # fmt: skip
+            not_frozen = make(name, seen, upcoming.level, place, verify=verify)
         except BackupError:
             self._take_back(place, before, whole=upcoming.set is None)
             raise
@@ -107,16 +108,43 @@ class Backups:
         gone = backups.outdated(sorted({*(one.name for one in seen.sets), fresh}), keep)
         for old in gone:
             shutil.rmtree(folder / old)
-        running = seen.state == "running"
         return {
             "set": fresh,
             "level": upcoming.level,
             "reason": upcoming.reason,
-            "agent": backups.frozen(log) if running else None,
+            "agent": not_frozen if seen.state == "running" else None,
             "bytes": size,
             "seconds": round(time.monotonic() - started, 1),
             "removed": gone,
         }
+
+    def _copy_disks(self, name: str, seen: Seen, level: str, place: Path, *, verify: bool) -> str | None:
+        """By virtnbdbackup; why the guest was not frozen, or None."""
+        formats = seen.formats or {}
+        options = [f"--include={target}" for target in formats] + (["--raw"] if {*formats.values()} - {"qcow2"} else [])
+        log = run(
+            "virtnbdbackup", "--domain", name, "--level", level, "--output", str(place), "--noprogress", "--nocolor",
+            *options,
+        )  # fmt: skip
+        if verify:
+            run("virtnbdrestore", "--action", "verify", "--input", str(place), "--output", "verify", "--noprogress",
+                "--nocolor", "--logfile", "/dev/null")  # fmt: skip
+        return backups.frozen(log)
+
+    def _copy_images(self, name: str, seen: Seen, _level: str, place: Path, *, verify: bool) -> str | None:
+        """Of the images in the Ceph pool; why the guest was not frozen, or None."""
+        domain = self.conn.lookupByName(name)
+        disks = {target: where for target, where, _read in domain_xml.describe(domain.XMLDesc(0)).disks}
+        volumes = {target: self.stores.volume_at(disks[target]) for target in seen.formats or {}}
+        place.mkdir(mode=0o700)
+        try:
+            with ExitStack() as stack:
+                with frozen(domain) if seen.state == "running" else nullcontext(None) as reason:
+                    stack.enter_context(image_backups.held(volumes))
+                image_backups.write(volumes, place, verify=verify)
+        except (LibvirtFailedError, ImageError) as error:
+            raise BackupError(str(error)) from error
+        return reason
 
     def _take_back(self, place: Path, before: set[Path], *, whole: bool) -> None:
         """Remove what a backup that failed left. A cut-off incremental one ends its set: it keeps its mark."""
@@ -130,11 +158,16 @@ class Backups:
 
 
 def restore(place: Path, into: Path, until: str | None) -> Path:
-    """Make the root disk of a set anew in an empty directory, after its checksums were found right; the file."""
+    """The file with the root disk of a set, if need be made anew in an empty directory; its checksums were right."""
+    target = domain_xml.ROOT_TARGET
+    image = image_backups.find(place, target)
+    if image is not None:
+        if not image_backups.is_whole(image):
+            raise BackupError(f"{image} is damaged: its checksum is another than when it was written")
+        return image
     quiet = ("--noprogress", "--nocolor", "--logfile", "/dev/null")
     run("virtnbdrestore", "--action", "verify", "--input", str(place), "--output", "verify", *quiet)
     options = ["--until", until] if until else []
-    target = domain_xml.ROOT_TARGET
     run("virtnbdrestore", "--input", str(place), "--output", str(into), "--disk", target, "--raw", *options, *quiet)
     # It names a disk as the file that it was.
     (found,) = (path for path in into.iterdir() if path.suffix != ".xml")

@@ -16,6 +16,7 @@ description:
   - A full backup and the incremental ones after it are a set, a directory C(<directory>/<vm>/<time in UTC>). An
     incremental one follows as long as there are fewer than O(full_after) of them in the set.
   - A VM that is stopped, that has snapshots, or whose disks are not qcow2 (RBD images) gets a complete copy each time.
+  - RBD images are written into qcow2 files from a snapshot that is there meanwhile, and held against it.
   - Each backup is held against its checksums. Of one that failed nothing stays, and old sets are removed only after a
     good one.
   - First-boot data is not backed up; it follows from the inventory.

@@ -78,6 +78,7 @@ from ansible_collections.croft.infra.plugins.module_utils.libvirt_connection imp
     words,
 )
 from ansible_collections.croft.infra.plugins.module_utils.open_stores import Stores
+from ansible_collections.croft.infra.plugins.module_utils.rbd_images import ImageError
 from ansible_collections.croft.infra.plugins.module_utils.vm_copies import lookup
 from ansible_collections.croft.infra.plugins.module_utils.with_stores import POOL, REACH, with_stores
 
@@ -148,7 +149,7 @@ def run(module: AnsibleModule, stores: Stores) -> None:
         if not module.check_mode:
             try:
                 restore(stores, entry, base / name / chosen, given["scratch"])
-            except (vm_backups.BackupError, LibvirtFailedError, bindings().libvirtError, OSError) as error:
+            except (vm_backups.BackupError, ImageError, LibvirtFailedError, bindings().libvirtError, OSError) as error:
                 module.fail_json(
                     msg=f"{name}: was not restored as {entry['as']}: {words(error)}. Restored before: "
                     f"{', '.join(one['as'] for one in done) or 'none'}.",

@@ -19,6 +19,7 @@ from ansible_collections.croft.infra.plugins.module_utils.backups import (
     restore_problems,
     sets_of,
 )
+from ansible_collections.croft.infra.plugins.module_utils.image_backups import find, is_whole
 from ansible_collections.croft.infra.plugins.module_utils.vm_backups import read_sets
 
 QCOW2 = {"vda": "qcow2"}
@@ -59,10 +60,25 @@ def test_what_forbids_to_begin() -> None:
         "theirs": Seen("running", managed=False),
         "empty": Seen("running", formats={}),
         "waits": Seen("paused", formats=QCOW2),
+        "mixed": Seen("running", formats={"vda": "rbd", "vdb": "qcow2"}),
         "well": Seen("running", formats=QCOW2),
     }
     lines = problems(seen, seen)
-    assert [line.partition(":")[0] for line in lines] == ["gone", "theirs", "empty", "waits"]
+    assert [line.partition(":")[0] for line in lines] == ["gone", "theirs", "empty", "waits", "mixed"]
+    assert lines[-1] == "mixed: has RBD images beside other disks, vda (rbd), vdb (qcow2); move them to one pool"
+
+
+def test_a_damaged_file_of_an_image_is_found(tmp_path: Path) -> None:
+    assert find(tmp_path, "vda") is None
+    file = tmp_path / "vda.image.qcow2"
+    file.write_text("content")
+    assert find(tmp_path, "vda") == file
+    assert not is_whole(file)
+    sha256 = "ed7002b439e9ac845f22357d822bac1444730fbdb6016d3ec9432297b9ec9f73"
+    (tmp_path / "vda.image.qcow2.sha256").write_text(f"{sha256}  vda.image.qcow2\n")
+    assert is_whole(file)
+    file.write_text("contents")
+    assert not is_whole(file)
 
 
 @pytest.mark.parametrize(
