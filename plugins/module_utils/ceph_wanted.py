@@ -21,7 +21,8 @@ class Change:
 def config_changes(
     wanted: Mapping[str, Mapping[str, Any]], found: Iterable[Mapping[str, Any]], ours: Iterable[str] = ()
 ) -> list[Change]:
-    """Options of the mons' configuration database that differ. Values are compared as text, as Ceph keeps them.
+    """Options of the mons' configuration database that differ. Values are compared as text, as Ceph keeps them, and
+    numbers as numbers: it writes 2 seconds as 2.000000.
 
     `found` is `ceph config dump`. Options in `ours` (like `global/ms_client_mode`) are taken away when they are there
     and not wanted; what somebody else set stays.
@@ -32,7 +33,7 @@ def config_changes(
         for name, value in sorted(options.items()):
             text = config_text(value)
             old = there.get((who, name))
-            if old != text:
+            if old is None or not _same_value(old, text):
                 said = f"config {who} {name} = {text}" + (f" (was {old})" if old is not None else "")
                 changes.append(Change(said, "config set", {"who": who, "name": name, "value": text}))
     for entry in ours:
@@ -48,6 +49,15 @@ def config_text(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     return str(value)
+
+
+def _same_value(one: str, other: str) -> bool:
+    if one == other:
+        return True
+    try:
+        return float(one) == float(other)
+    except ValueError:
+        return False
 
 
 def user_changes(wanted: Mapping[str, Mapping[str, str]], found: Iterable[Mapping[str, Any]]) -> list[Change]:

@@ -54,6 +54,20 @@ def texts(changes: list[pure.Change]) -> list[str]:
             ["config global m: back to the default (was secure)"],
             id="ours, and not wanted any more; somebody else's stays",
         ),
+        pytest.param(
+            {"mon": {"mon_lease": 2}},
+            [{"section": "mon", "name": "mon_lease", "value": "2.000000"}],
+            [],
+            [],
+            id="Ceph writes it with zeros",
+        ),
+        pytest.param(
+            {"mon": {"mon_lease": 2}},
+            [{"section": "mon", "name": "mon_lease", "value": "2.500000"}],
+            [],
+            ["config mon mon_lease = 2 (was 2.500000)"],
+            id="another number",
+        ),
     ],
 )
 def test_configuration(wanted: Any, found: Any, ours: list[str], says: list[str]) -> None:
