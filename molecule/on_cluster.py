@@ -44,6 +44,10 @@ class Cluster:
                 found[str(resource.get("id"))] = at[0]
         return found
 
+    def fenced(self, host: str) -> int:
+        """How often the host was turned off, by the cluster or by a person, which is told only when asked verbosely."""
+        return self.call(f"stonith_admin --history {host} --verbose --output-as=xml").count('status="success"')
+
     def wait(self, what: Callable[[], bool], looks: int = 150) -> None:
         """By looks: the clock of a machine that was paused jumps. A node that is busy with a failure may not answer."""
         for _look in range(looks):

@@ -21,17 +21,15 @@ def test_the_vms_of_a_host_without_power_restart_elsewhere(
     play: Play, play_here: Play, all_nodes: list[dict[str, Any]], cluster: Cluster, whole_again: None
 ) -> None:
     victim = cluster.where()["app1"]
-    lost = {name for name, host in cluster.where().items() if host == victim}
     guest("app1", "echo kept > /root/kept; sync")
     cluster.asked = next(host for host in HOSTS if host != victim)
+    before = cluster.fenced(victim)
     bring(play, all_nodes, victim, "powered_off")
-    cluster.wait(lambda: all(cluster.where().get(name, victim) != victim for name in lost))
-    # The cluster's fencing has switched the host on again by itself.
-    cluster.wait(lambda: cluster.online() == set(HOSTS))
+    # The cluster's fencing has switched the host on again by itself; what starts late may come back to it.
+    cluster.wait(lambda: cluster.fenced(victim) > before)
+    cluster.wait(lambda: cluster.where().get("app1", victim) != victim)
     cluster.wait(cluster.whole)
     assert guest("app1", "cat /root/kept").strip() == "kept"
-    history = cluster.call(f"stonith_admin --history {victim}")
-    assert "was able to" in history
     run = play_here("site.yml")
     assert run.rc == 0, run.output
     assert not run.changed
@@ -65,24 +63,22 @@ def test_a_host_that_nobody_hears_is_fenced(
     before = cluster.where()
     lost = {name for name, host in before.items() if host == alone}
     cluster.asked = next(host for host in HOSTS if host != alone)
+    fenced = cluster.fenced(alone)
     with all_write_and_none_runs_twice(cluster) as writers:
         bring(play, all_nodes, alone, "isolated")
-        cluster.wait(lambda: all(cluster.where().get(name, alone) != alone for name in lost))
-        cluster.wait(lambda: cluster.online() == set(HOSTS))
+        cluster.wait(lambda: cluster.fenced(alone) > fenced)
         cluster.wait(cluster.whole)
         for name in set(before) - lost:
             writers[name].wait(3)
-    assert fenced(cluster, alone)
 
 
 def test_of_two_hosts_that_do_not_hear_each_other_one_is_fenced(cluster: Cluster, whole_again: None) -> None:
     pair = list(HOSTS)[1:]
     cluster.asked = next(iter(HOSTS))
-    before = {host: fenced(cluster, host) for host in pair}
+    before = {host: cluster.fenced(host) for host in pair}
     with all_write_and_none_runs_twice(cluster):
         with deaf((pair[0], pair[1])):
-            cluster.wait(lambda: any(fenced(cluster, host) > before[host] for host in pair))
-        cluster.wait(lambda: cluster.online() == set(HOSTS))
+            cluster.wait(lambda: any(cluster.fenced(host) > before[host] for host in pair))
         cluster.wait(cluster.whole)
 
 
@@ -94,10 +90,4 @@ def test_three_hosts_of_which_none_hears_another_run_nothing_twice(
         assert play("playbooks/lab.yml", lab_nodes=cut).rc == 0
         time.sleep(60)
         assert play("playbooks/lab.yml", lab_nodes=all_nodes).rc == 0
-        cluster.wait(lambda: cluster.online() == set(HOSTS))
         cluster.wait(cluster.whole)
-
-
-def fenced(cluster: Cluster, host: str) -> int:
-    """How often the cluster has turned the host off."""
-    return cluster.call(f"stonith_admin --history {host} --output-as=xml").count('status="success"')

@@ -65,7 +65,7 @@ class Door(threading.Thread):
 
 
 @pytest.fixture
-def doors(play_here: Play, cluster: Cluster) -> Iterator[dict[str, Door]]:
+def doors(play_here: Play, cluster: Cluster, whole_again: None) -> Iterator[dict[str, Door]]:
     """Each host has two ways to be fenced; afterwards it is one again."""
     made = {host: Door(PORTS[host], f"10.99.0.2{address[-1]}") for host, address in HOSTS.items()}
     for door in made.values():
@@ -82,7 +82,7 @@ def doors(play_here: Play, cluster: Cluster) -> Iterator[dict[str, Door]]:
         cluster.wait(cluster.whole)
 
 
-def test_a_dead_bmc_is_not_the_end(doors: dict[str, Door], cluster: Cluster, whole_again: None) -> None:
+def test_a_dead_bmc_is_not_the_end(doors: dict[str, Door], cluster: Cluster) -> None:
     victim = cluster.where()["web1"]
     cluster.asked = next(host for host in HOSTS if host != victim)
     begun = node(HOSTS[victim], BOOT)
@@ -92,7 +92,7 @@ def test_a_dead_bmc_is_not_the_end(doors: dict[str, Door], cluster: Cluster, who
     # The device that is dead stays so, and the cluster tells.
     cluster.wait(lambda: cluster.online() == set(HOSTS) and set(cluster.where()) == cluster.vms)
     assert node(HOSTS[victim], BOOT) != begun
-    told = [node(HOSTS[host], JOURNAL) for host in HOSTS if host != victim]
+    told = [node(HOSTS[host], JOURNAL, check=False) for host in HOSTS if host != victim]
     assert any(f"targeting {victim} using fence-{victim}-ipmilan returned 0" in said for said in told), told
 
 
