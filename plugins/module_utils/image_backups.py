@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.croft.infra.plugins.module_utils.libvirt_connection import LibvirtFailedError
-from ansible_collections.croft.infra.plugins.module_utils.open_stores import rbd_images_of, rbd_place
+from ansible_collections.croft.infra.plugins.module_utils.open_stores import rbd_place, remove_snapshots, snapshot_all
 from ansible_collections.croft.infra.plugins.module_utils.rbd_images import export_file, same_as_file
 
 # Without the prefix of snapshots that people ask for: those are counted and kept.
@@ -26,17 +26,13 @@ _SUM = ".sha256"
 @contextmanager
 def held(volumes: Mapping[str, Any]) -> Iterator[None]:
     """The images have a snapshot meanwhile. Raises LibvirtFailedError."""
+    snapshot_all(list(volumes.values()), SNAPSHOT)
     try:
-        for volume in volumes.values():
-            with rbd_images_of(volume) as images:
-                # One that is left of a run that was cut off is not of this moment.
-                images.remove_snapshot(volume.name(), SNAPSHOT)
-                images.create_snapshot(volume.name(), SNAPSHOT)
         yield
     finally:
         for volume in volumes.values():
-            with suppress(LibvirtFailedError), rbd_images_of(volume) as images:
-                images.remove_snapshot(volume.name(), SNAPSHOT)
+            with suppress(LibvirtFailedError):
+                remove_snapshots([volume], SNAPSHOT)
 
 
 def write(volumes: Mapping[str, Any], place: Path, *, verify: bool) -> None:

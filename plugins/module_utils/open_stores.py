@@ -163,6 +163,28 @@ def rbd_images_of(volume: Any) -> Iterator[RbdImages]:
         raise LibvirtFailedError(str(error)) from error
 
 
+def snapshot_all(volumes: Sequence[Any], snapshot: str) -> None:
+    """A snapshot of RBD images, of all or of none. Raises LibvirtFailedError."""
+    made: list[Any] = []
+    try:
+        for volume in volumes:
+            with rbd_images_of(volume) as images:
+                # One that is left of a run that was cut off is not of this moment.
+                images.remove_snapshot(volume.name(), snapshot)
+                images.create_snapshot(volume.name(), snapshot)
+            made.append(volume)
+    except LibvirtFailedError:
+        remove_snapshots(made, snapshot)
+        raise
+
+
+def remove_snapshots(volumes: Sequence[Any], snapshot: str) -> None:
+    """Remove a snapshot of RBD images. Raises LibvirtFailedError."""
+    for volume in volumes:
+        with rbd_images_of(volume) as images:
+            images.remove_snapshot(volume.name(), snapshot)
+
+
 def rbd_place(volume: Any) -> tuple[str, str, str]:
     """(pool, user, image) of a volume that is an RBD image."""
     source = domain_xml.read_rbd_pool(volume.storagePoolLookupByVolume().XMLDesc(0))

@@ -26,6 +26,7 @@ from ansible_collections.croft.infra.plugins.module_utils.open_stores import Sto
 from ansible_collections.croft.infra.plugins.module_utils.rbd_images import ImageError
 from ansible_collections.croft.infra.plugins.module_utils.snapshots import kind_of
 
+_QUIET = ("--noprogress", "--nocolor", "--logfile", "/dev/null")
 TOOLS = ("virtnbdbackup", "virtnbdrestore")
 
 
@@ -96,9 +97,11 @@ class Backups:
         fresh = upcoming.set or f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
         place = folder / (fresh if upcoming.set else fresh + PARTIAL)
         before = _files(place)
-        make = self._copy_images if "rbd" in (seen.formats or {}).values() else self._copy_disks
         try:
-            not_frozen = make(name, seen, upcoming.level, place, verify=verify)
+            if "rbd" in (seen.formats or {}).values():
+                not_frozen = self._copy_images(name, seen, place, verify=verify)
+            else:
+                not_frozen = self._copy_disks(name, seen, upcoming.level, place, verify=verify)
         except BackupError:
             self._take_back(place, before, whole=upcoming.set is None)
             raise
@@ -127,11 +130,10 @@ class Backups:
             *options,
         )  # fmt: skip
         if verify:
-            run("virtnbdrestore", "--action", "verify", "--input", str(place), "--output", "verify", "--noprogress",
-                "--nocolor", "--logfile", "/dev/null")  # fmt: skip
+            _verify(place)
         return backups.frozen(log)
 
-    def _copy_images(self, name: str, seen: Seen, _level: str, place: Path, *, verify: bool) -> str | None:
+    def _copy_images(self, name: str, seen: Seen, place: Path, *, verify: bool) -> str | None:
         """Of the images in the Ceph pool; why the guest was not frozen, or None."""
         domain = self.conn.lookupByName(name)
         disks = {target: where for target, where, _read in domain_xml.describe(domain.XMLDesc(0)).disks}
@@ -165,13 +167,16 @@ def restore(place: Path, into: Path, until: str | None) -> Path:
         if not image_backups.is_whole(image):
             raise BackupError(f"{image} is damaged: its checksum is another than when it was written")
         return image
-    quiet = ("--noprogress", "--nocolor", "--logfile", "/dev/null")
-    run("virtnbdrestore", "--action", "verify", "--input", str(place), "--output", "verify", *quiet)
+    _verify(place)
     options = ["--until", until] if until else []
-    run("virtnbdrestore", "--input", str(place), "--output", str(into), "--disk", target, "--raw", *options, *quiet)
+    run("virtnbdrestore", "--input", str(place), "--output", str(into), "--disk", target, "--raw", *options, *_QUIET)
     # It names a disk as the file that it was.
     (found,) = (path for path in into.iterdir() if path.suffix != ".xml")
     return found
+
+
+def _verify(place: Path) -> None:
+    run("virtnbdrestore", "--action", "verify", "--input", str(place), "--output", "verify", *_QUIET)
 
 
 def _files(place: Path) -> set[Path]:

@@ -19,7 +19,12 @@ from ansible_collections.croft.infra.plugins.module_utils.libvirt_connection imp
     bindings,
     words,
 )
-from ansible_collections.croft.infra.plugins.module_utils.open_stores import Stores, rbd_images_of
+from ansible_collections.croft.infra.plugins.module_utils.open_stores import (
+    Stores,
+    rbd_images_of,
+    remove_snapshots,
+    snapshot_all,
+)
 from ansible_collections.croft.infra.plugins.module_utils.snapshots import Disk, Seen, Snapshot, kind_of
 
 
@@ -86,7 +91,7 @@ class Snapshots:
         try:
             if seen.kind == "rbd":
                 with frozen(domain) if running else nullcontext("is not running") as agent:
-                    self._create_of_images(seen.disks, snapshot)
+                    snapshot_all(self._volumes(seen.disks), snapshot)
             else:
                 agent = None
                 for checkpoint in reversed(domain.listAllCheckpoints(self.lv.VIR_DOMAIN_CHECKPOINT_LIST_TOPOLOGICAL)):
@@ -108,21 +113,8 @@ class Snapshots:
             ET.SubElement(disks, "disk", {"name": target, "snapshot": "no" if read_only else "internal"})
         domain.snapshotCreateXML(ET.tostring(root, encoding="unicode"), 0)
 
-    def _create_of_images(self, disks: tuple[Disk, ...], snapshot: str) -> None:
-        made: list[Any] = []
-        try:
-            for disk in disks:
-                volume = self.stores.volume_at(disk.place)
-                with rbd_images_of(volume) as images:
-                    # One that is left of a run that was cut off is not of this moment.
-                    images.remove_snapshot(volume.name(), snapshot)
-                    images.create_snapshot(volume.name(), snapshot)
-                made.append(volume)
-        except LibvirtFailedError:
-            for volume in made:
-                with rbd_images_of(volume) as images:
-                    images.remove_snapshot(volume.name(), snapshot)
-            raise
+    def _volumes(self, disks: tuple[Disk, ...]) -> list[Any]:
+        return [self.stores.volume_at(disk.place) for disk in disks]
 
     # Taking back, removing
 
@@ -144,18 +136,14 @@ class Snapshots:
     def _revert_images(self, domain: Any, seen: Seen, snapshot: str, patience: int) -> None:
         if domain.isActive() and shut_down([domain], patience, self._sleep):
             raise LibvirtFailedError(f"still running {patience} s after it was asked to stop")
-        for disk in seen.disks:
-            volume = self.stores.volume_at(disk.place)
+        for volume in self._volumes(seen.disks):
             with rbd_images_of(volume) as images:
                 images.revert(volume.name(), snapshot)
 
     def remove(self, name: str, seen: Seen, snapshot: str) -> None:
         try:
             if seen.kind == "rbd":
-                for disk in seen.disks:
-                    volume = self.stores.volume_at(disk.place)
-                    with rbd_images_of(volume) as images:
-                        images.remove_snapshot(volume.name(), snapshot)
+                remove_snapshots(self._volumes(seen.disks), snapshot)
                 return
             self.conn.lookupByName(name).snapshotLookupByName(snapshot, 0).delete(0)
         except (self.lv.libvirtError, LibvirtFailedError) as error:
