@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager
 
 import pytest
-from on_lab import HOSTS, node
+from on_lab import HOSTS, Watch, Writer, guest, node
 
 
 class Cluster:
@@ -74,11 +74,31 @@ class Cluster:
 
 
 @contextmanager
-def deaf(*pairs: tuple[str, str]) -> Iterator[None]:
-    """Hosts of which some do not hear each other, though others hear both; one that starts anew hears all."""
+def deaf(one: str, other: str) -> Iterator[None]:
+    """Two hosts do not hear each other, though others hear both; one that starts anew hears all."""
     with ExitStack() as undo:
-        for one, other in pairs:
-            for here, there in ((one, other), (other, one)):
-                node(HOSTS[here], f"ip route add blackhole {HOSTS[there]}/32")
-                undo.callback(node, HOSTS[here], f"ip route del blackhole {HOSTS[there]}/32 || true", check=False)
+        for here, there in ((one, other), (other, one)):
+            node(HOSTS[here], f"ip route add blackhole {HOSTS[there]}/32")
+            undo.callback(node, HOSTS[here], f"ip route del blackhole {HOSTS[there]}/32 || true", check=False)
         yield
+
+
+@contextmanager
+def all_write_and_none_runs_twice(cluster: Cluster) -> Iterator[dict[str, Writer]]:
+    """All guests write to shared storage meanwhile, and all that their disks acknowledged is there afterwards."""
+    writers = {name: Writer(name) for name in cluster.where()}
+    watch = Watch()
+    watch.start()
+    try:
+        for writer in writers.values():
+            writer.wait(3)
+        yield writers
+    finally:
+        watch.over.set()
+        for writer in writers.values():
+            writer.stop()
+    assert watch.twice == []
+    for name, writer in writers.items():
+        # A second one that writes would have spoilt the file system of the first.
+        assert guest(name, "dmesg | grep -ci 'ext4.*error' || true").strip() == "0"
+        assert writer.lost() == [], name

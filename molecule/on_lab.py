@@ -42,6 +42,8 @@ def addresses(group_vars: Path) -> dict[str, str]:
 # A VM has the same address in every scenario.
 GUESTS = addresses(INVENTORY / "group_vars/all.yml")
 
+NEW = {"back1": "10.99.0.151", "clone1": "10.99.0.152"}
+
 # Writes files that never repeat, each with its checksum, one after the other and through to the disk.
 _WRITER = (
     "mkdir -p /root/w; cd /root/w; i=0; while :; do i=$((i+1)); head -c 65536 /dev/urandom > f$i; "
@@ -125,6 +127,12 @@ def actions(run: Any, action: str) -> dict[str, list[str]]:
         for vm in one["res"]["virtual_machines"]:
             found.setdefault(vm["name"], []).extend(step["action"] for step in vm["actions"])
     return found
+
+
+def new_vm(name: str, host: str) -> dict[str, Any]:
+    """A VM that is restored or cloned, pinned to a host."""
+    GUESTS[name] = NEW[name]
+    return {"name": name, "vcpus": 1, "memory_mib": 192, "disk_gib": 1, "host": host, "address": f"{NEW[name]}/24"}
 
 
 def start_twice() -> None:

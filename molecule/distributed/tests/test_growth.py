@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from on_lab import GUESTS, SSH, UNKNOWN, Writer, node
+from on_lab import Writer, guest, node
 
 Play = Callable[..., Any]
 Lab = Any
@@ -25,12 +25,11 @@ KVM4 = {"name": NAME, "address": ADDRESS, "disks": DISKS, "bmc": {"address": "10
 
 
 @pytest.fixture(scope="module")
-def grown(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def grown(all_nodes: list[dict[str, Any]]) -> Iterator[None]:
     """A machine more; afterwards it is gone, and the others know nothing of it."""
-    known: list[dict[str, Any]] = request.getfixturevalue("all_nodes")
-    _playbook("lab.yml", "-e", f"{{lab_nodes: {[*known, KVM4]}}}")
+    _playbook("lab.yml", "-e", f"{{lab_nodes: {[*all_nodes, KVM4]}}}")
     yield
-    _playbook("lab.yml", "-e", f"{{lab_nodes: {[*known, {**KVM4, 'state': 'absent'}]}}}")
+    _playbook("lab.yml", "-e", f"{{lab_nodes: {[*all_nodes, {**KVM4, 'state': 'absent'}]}}}")
     _playbook("hosts.yml", layers=LAYERS[:2])
 
 
@@ -93,6 +92,15 @@ def osds_of(lab: Lab, host: str) -> list[int]:
     return next((list(one["children"]) for one in lab.ceph("osd tree")["nodes"] if one["name"] == host), [])
 
 
+def completed(play_grown: Play, writer: Writer, did: str, playbook: str, **variables: Any) -> None:
+    """Run again what was cut off, and see the guest write on afterwards."""
+    begun = time.monotonic()
+    run = play_grown(playbook, **variables)
+    assert run.rc == 0, run.output
+    print(f"{NAME} {did} in {time.monotonic() - begun:.0f} s, guests stood still {writer.stall():.1f} s at most")
+    writer.wait(3)
+
+
 def test_a_host_joins(grown: None, play_grown: Play, lab: Lab) -> None:
     before = {osd["osd"] for osd in lab.ceph("osd dump")["osds"]}
     assert play_grown("playbooks/hosts.yml").rc == 0
@@ -101,11 +109,7 @@ def test_a_host_joins(grown: None, play_grown: Play, lab: Lab) -> None:
         writer.wait(3)
         # The number of its OSD is taken, and nothing of it runs yet.
         cut_off("ceph.yml", when=lambda: {osd["osd"] for osd in lab.ceph("osd dump")["osds"]} != before)
-        begun = time.monotonic()
-        run = play_grown("playbooks/ceph.yml")
-        assert run.rc == 0, run.output
-        print(f"{NAME} joined in {time.monotonic() - begun:.0f} s, guests stood still {writer.stall():.1f} s at most")
-        writer.wait(3)
+        completed(play_grown, writer, "joined", "playbooks/ceph.yml")
     finally:
         writer.stop()
     assert writer.lost() == []
@@ -132,10 +136,7 @@ def test_it_runs_vms(grown: None, play_grown: Play) -> None:
     run = play_grown("playbooks/drain.yml", drain_host=NAME)
     assert run.rc == 0, run.output
     assert node(ADDRESS, "virsh list --name").split() == []
-    said = subprocess.run(
-        [*SSH, *UNKNOWN, f"root@{GUESTS['app2']}", "hostname"], capture_output=True, text=True, check=True
-    )
-    assert said.stdout.strip() == "app2"
+    assert guest("app2", "hostname").strip() == "app2"
 
 
 def test_it_leaves(grown: None, play_grown: Play, lab: Lab) -> None:
@@ -149,11 +150,7 @@ def test_it_leaves(grown: None, play_grown: Play, lab: Lab) -> None:
             f"ceph_remove_host={NAME}",
             when=lambda: not next(osd for osd in lab.ceph("osd dump")["osds"] if osd["osd"] == leaving)["in"],
         )
-        begun = time.monotonic()
-        run = play_grown("playbooks/ceph_remove_host.yml", ceph_remove_host=NAME)
-        assert run.rc == 0, run.output
-        print(f"{NAME} left in {time.monotonic() - begun:.0f} s, guests stood still {writer.stall():.1f} s at most")
-        writer.wait(3)
+        completed(play_grown, writer, "left", "playbooks/ceph_remove_host.yml", ceph_remove_host=NAME)
     finally:
         writer.stop()
     assert writer.lost() == []

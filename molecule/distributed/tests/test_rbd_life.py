@@ -10,24 +10,18 @@ from typing import Any
 
 import pytest
 import yaml
-from on_lab import GUESTS, HOSTS, actions, fatal, guest, node, where
+from on_lab import HOSTS, actions, fatal, guest, new_vm, node, where
 
 Play = Callable[..., Any]
 Lab = Any
 VMS = "molecule/distributed/machines.yml"
 OVERLAY = Path(__file__).resolve().parents[1] / "inventory"
-NEW = {"back1": "10.99.0.151", "clone1": "10.99.0.152"}
 
 
 @pytest.fixture
 def wished() -> list[dict[str, Any]]:
     """The VMs of the scenario's inventory."""
     return list(yaml.safe_load((OVERLAY / "group_vars/all.yml").read_text())["virtual_machines"])
-
-
-def new_vm(name: str, host: str) -> dict[str, Any]:
-    GUESTS[name] = NEW[name]
-    return {"name": name, "vcpus": 1, "memory_mib": 192, "disk_gib": 1, "host": host, "address": f"{NEW[name]}/24"}
 
 
 def leave(play_here: Play, wished: list[dict[str, Any]], name: str) -> None:

@@ -5,13 +5,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from on_cluster import deaf
-from on_lab import HOSTS, Watch, Writer, bring, guest
+from on_cluster import all_write_and_none_runs_twice, deaf
+from on_lab import HOSTS, bring, guest
 
 Play = Callable[..., Any]
 Cluster = Any
@@ -35,27 +34,6 @@ def test_the_vms_of_a_host_without_power_restart_elsewhere(
     assert not run.changed
 
 
-@contextmanager
-def all_write_and_none_runs_twice(cluster: Cluster) -> Iterator[dict[str, Writer]]:
-    """All guests write to shared storage meanwhile, and all that their disks acknowledged is there afterwards."""
-    writers = {name: Writer(name) for name in cluster.where()}
-    watch = Watch()
-    watch.start()
-    try:
-        for writer in writers.values():
-            writer.wait(3)
-        yield writers
-    finally:
-        watch.over.set()
-        for writer in writers.values():
-            writer.stop()
-    assert watch.twice == []
-    for name, writer in writers.items():
-        # A second one that writes would have spoilt the file system of the first.
-        assert guest(name, "dmesg | grep -ci 'ext4.*error' || true").strip() == "0"
-        assert writer.lost() == [], name
-
-
 @pytest.mark.parametrize("alone", HOSTS)
 def test_a_host_that_nobody_hears_is_fenced(
     alone: str, play: Play, all_nodes: list[dict[str, Any]], cluster: Cluster, whole_again: None
@@ -77,7 +55,7 @@ def test_of_two_hosts_that_do_not_hear_each_other_one_is_fenced(cluster: Cluster
     cluster.asked = next(iter(HOSTS))
     before = {host: cluster.fenced(host) for host in pair}
     with all_write_and_none_runs_twice(cluster):
-        with deaf((pair[0], pair[1])):
+        with deaf(*pair):
             cluster.wait(lambda: any(cluster.fenced(host) > before[host] for host in pair))
         cluster.wait(cluster.whole)
 

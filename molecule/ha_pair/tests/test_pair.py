@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from on_cluster import Cluster, deaf
-from on_lab import BOOT, HOSTS, INVENTORY, SERVER, Watch, Writer, bring, guest, node
+from on_cluster import Cluster, all_write_and_none_runs_twice, deaf
+from on_lab import BOOT, HOSTS, INVENTORY, SERVER, Watch, bring, guest, node
 
 Play = Callable[..., Any]
 HERE = Path(__file__).resolve().parents[1]
@@ -76,24 +76,15 @@ def test_one_dies_and_the_other_runs_its_vms(
 
 
 def test_of_two_that_do_not_hear_each_other_one_goes_on(cluster: Cluster, whole_again: None) -> None:
-    writers = {name: Writer(name) for name in VMS}
-    for writer in writers.values():
-        writer.wait(3)
     boots = {host: node(HOSTS[host], BOOT) for host in PAIR}
-    watch = Watch()
-    watch.start()
-    with deaf((PAIR[0], PAIR[1])):
 
-        def one_began_anew() -> bool:
-            return any(node(HOSTS[host], BOOT) != boots[host] for host in PAIR)
+    def one_began_anew() -> bool:
+        return any(node(HOSTS[host], BOOT) != boots[host] for host in PAIR)
 
-        cluster.wait(one_began_anew)
-    cluster.wait(cluster.whole)
-    watch.over.set()
-    assert watch.twice == []
-    for name, writer in writers.items():
-        writer.stop()
-        assert writer.lost() == [], name
+    with all_write_and_none_runs_twice(cluster):
+        with deaf(*PAIR):
+            cluster.wait(one_began_anew)
+        cluster.wait(cluster.whole)
     began = [host for host in PAIR if node(HOSTS[host], BOOT) != boots[host]]
     assert len(began) == 1, began
 

@@ -8,11 +8,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
-from on_lab import GUESTS, HOSTS, actions, fatal, guest, node, slow, where
+from on_lab import HOSTS, actions, fatal, guest, new_vm, node, slow, where
 
 Play = Callable[..., Any]
 VMS = "molecule/local/virtual_machines.yml"
-NEW = {"back1": "10.99.0.151", "clone1": "10.99.0.152"}
 POOL = "/var/lib/croft/pool"
 
 
@@ -20,11 +19,6 @@ POOL = "/var/lib/croft/pool"
 def wished(lab_inventory: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The VMs of the inventory that run on this lab, each kept where it is."""
     return [dict(vm) for vm in lab_inventory["virtual_machines"] if vm["name"] in where()]
-
-
-def new_vm(name: str, host: str) -> dict[str, Any]:
-    GUESTS[name] = NEW[name]
-    return {"name": name, "vcpus": 1, "memory_mib": 192, "disk_gib": 1, "host": host, "address": f"{NEW[name]}/24"}
 
 
 def on_host(name: str, command: str, *, check: bool = True) -> str:
