@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 Play = Callable[..., Any]
-OnHosts = Callable[[str], dict[str, str]]
 
 
 def test_a_check_predicts_no_change_and_its_calls_do_not_grow_with_the_vms(
@@ -46,43 +45,3 @@ def test_the_plan_is_among_the_artifacts_of_a_runner(play: Play, tmp_path: Path)
     assert stats["artifact_data"]["croft_plan"]["verdict"] == "admitted"
     on_disk = [path for path in (tmp_path / "runs").rglob("*.json") if '"croft_plan"' in path.read_text()]
     assert on_disk
-
-
-def test_a_changed_vm_is_applied_or_told_and_check_mode_predicts_it(
-    play: Play, on_hosts: OnHosts, lab_inventory: Mapping[str, Any]
-) -> None:
-    vms = [dict(vm) for vm in lab_inventory["virtual_machines"]]
-    for vm in vms:
-        if vm["name"] == "web1":
-            vm.update(memory_mib=224, disk_gib=2)
-    predicted = play("site.yml", cmdline="--check --diff", virtual_machines=vms)
-    real = play("site.yml", virtual_machines=vms)
-    assert predicted.rc == real.rc == 0, real.output
-    assert predicted.changed == real.changed
-    foretold, done = (
-        {
-            call["host"]: [(vm["name"], vm["actions"], vm["needs_restart"]) for vm in call["res"]["virtual_machines"]]
-            for call in run.results("croft.infra.virtual_machines")
-        }
-        for run in (predicted, real)
-    )
-    assert foretold == done
-    (web1,) = [
-        vm
-        for call in real.results("croft.infra.virtual_machines")
-        for vm in call["res"]["virtual_machines"]
-        if vm["name"] == "web1"
-    ]
-    assert [entry["field"] for entry in web1["needs_restart"]] == ["memory_mib"]
-    host = next(host for host, text in on_hosts("virsh list --name").items() if "web1" in text.split())
-    assert "2.00 GiB" in on_hosts("virsh vol-info --pool croft web1.qcow2 || true")[host]
-    # It is told again as long as it is so, and is no change.
-    again = play("site.yml", virtual_machines=vms)
-    assert not again.changed
-    again_web1 = [
-        vm
-        for call in again.results("croft.infra.virtual_machines")
-        for vm in call["res"]["virtual_machines"]
-        if vm["name"] == "web1"
-    ]
-    assert again_web1[0]["needs_restart"] == web1["needs_restart"]

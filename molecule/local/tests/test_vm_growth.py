@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A VM grows while its guest writes on: memory, disks and their file systems, network cards, vCPUs.
 
-The last tests of the scenario: disks do not shrink, so the VM is not what the inventory says after them.
+The last tests of the scenario: disks do not shrink, so the VMs are not what the inventory says after them, and no
+`site.yml` with that inventory is admitted any more.
 """
 
 from __future__ import annotations
@@ -13,16 +14,19 @@ from typing import Any
 from on_lab import HOSTS, guest, node, where, writing
 
 Play = Callable[..., Any]
+OnHosts = Callable[[str], dict[str, str]]
 VM = "app1"
 ROOM = {"max_vcpus": 2, "max_memory_mib": 320}
 SIZES = {**ROOM, "vcpus": 2, "memory_mib": 256, "disk_gib": 2}
 MEMORY = "awk '/MemTotal/ { print $2 }' /proc/meminfo"
 
 
-def wished(inventory: Mapping[str, Any], change: Mapping[str, Any], *, more: bool = False) -> list[dict[str, Any]]:
+def wished(
+    inventory: Mapping[str, Any], change: Mapping[str, Any], *, name: str = VM, more: bool = False
+) -> list[dict[str, Any]]:
     vms = [dict(vm) for vm in inventory["virtual_machines"]]
     for vm in vms:
-        if vm["name"] == VM:
+        if vm["name"] == name:
             vm.update(change)
             if more:
                 vm["disks"] = [{"name": "data", "size_gib": 1}]
@@ -36,6 +40,43 @@ def told(run: Any) -> tuple[list[str], list[Any]]:
     calls = run.results("croft.infra.virtual_machines")
     (machine,) = [vm for call in calls for vm in call["res"]["virtual_machines"]]
     return [step["action"] for step in machine["actions"]], machine["needs_restart"]
+
+
+def test_a_changed_vm_is_applied_or_told_and_check_mode_predicts_it(
+    play: Play, on_hosts: OnHosts, lab_inventory: Mapping[str, Any]
+) -> None:
+    vms = wished(lab_inventory, {"memory_mib": 224, "disk_gib": 2}, name="web1")
+    predicted = play("site.yml", cmdline="--check --diff", virtual_machines=vms)
+    real = play("site.yml", virtual_machines=vms)
+    assert predicted.rc == real.rc == 0, real.output
+    assert predicted.changed == real.changed
+    foretold, done = (
+        {
+            call["host"]: [(vm["name"], vm["actions"], vm["needs_restart"]) for vm in call["res"]["virtual_machines"]]
+            for call in run.results("croft.infra.virtual_machines")
+        }
+        for run in (predicted, real)
+    )
+    assert foretold == done
+    (web1,) = [
+        vm
+        for call in real.results("croft.infra.virtual_machines")
+        for vm in call["res"]["virtual_machines"]
+        if vm["name"] == "web1"
+    ]
+    assert [entry["field"] for entry in web1["needs_restart"]] == ["memory_mib"]
+    host = next(host for host, text in on_hosts("virsh list --name").items() if "web1" in text.split())
+    assert "2.00 GiB" in on_hosts("virsh vol-info --pool croft web1.qcow2 || true")[host]
+    # It is told again as long as it is so, and is no change.
+    again = play("site.yml", virtual_machines=vms)
+    assert not again.changed
+    again_web1 = [
+        vm
+        for call in again.results("croft.infra.virtual_machines")
+        for vm in call["res"]["virtual_machines"]
+        if vm["name"] == "web1"
+    ]
+    assert again_web1[0]["needs_restart"] == web1["needs_restart"]
 
 
 def test_a_vm_grows_while_it_runs(play: Play, lab_inventory: Mapping[str, Any]) -> None:
