@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -133,3 +133,12 @@ def on_hosts() -> Callable[[str], dict[str, str]]:
 def all_nodes() -> list[dict[str, Any]]:
     """All of the lab's nodes, as role lab takes them."""
     return list(yaml.safe_load((INVENTORY / "group_vars/lab.yml").read_text())["lab_nodes"])
+
+
+@pytest.fixture
+def whole_again(play: Play, all_nodes: list[dict[str, Any]], cluster: Any) -> Iterator[None]:
+    """Have all nodes of the scenario's cluster up again, whatever the test did."""
+    yield
+    cluster.asked = min(cluster.hosts)
+    assert play("playbooks/lab.yml", lab_nodes=all_nodes).rc == 0
+    cluster.wait(cluster.whole)

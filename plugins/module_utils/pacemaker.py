@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import copy
 import xml.etree.ElementTree as ET
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
 # Properties that the cluster or its operators set and no inventory does.
@@ -52,6 +52,9 @@ class State:
     running: dict[str, tuple[str, ...]] = field(default_factory=dict)
     busy: frozenset[str] = frozenset()
     failures: tuple[str, ...] = ()
+    nodes: frozenset[str] = frozenset()
+    virtual_machines: frozenset[str] = frozenset()
+    unclean: frozenset[str] = frozenset()  # nodes that are to be fenced and are not yet
 
 
 def wanted_change(live: str, wanted: str, config_dir: str) -> Change:
@@ -229,7 +232,45 @@ def read_state(monitor: str) -> State:
         running=running,
         busy=frozenset(busy),
         failures=failures,
+        nodes=frozenset(str(n.get("name")) for n in nodes_),
+        virtual_machines=frozenset(
+            str(r.get("id"))
+            for r in root.iterfind("resources//resource")
+            if str(r.get("resource_agent")).endswith(":VirtualDomain")
+        ),
+        unclean=frozenset(str(n.get("name")) for n in nodes_ if n.get("unclean") == "true"),
     )
+
+
+def departure_problems(state: State, host: str, others: Collection[str], third_vote: bool, dead: bool) -> list[str]:
+    """What speaks against taking a host out of the cluster of it and the others; nothing when it may go, or is gone."""
+    if host not in state.nodes:
+        return []
+    lines = [
+        f"{other}: is not online in the cluster, which can spare no other host meanwhile; bring it back first"
+        for other in sorted(set(others) - state.online)
+    ]
+    if len(others) < (2 if third_vote else 3):
+        lines.append(
+            f"{host}: without it {len(others)} hosts are left, which cannot outvote a dead one; a cluster has three, "
+            "or two with ha_cluster_quorum_device"
+        )
+    if dead and host in state.online:
+        lines.append(f"{host}: is online in the cluster; leave ha_cluster_remove_host_is_dead away")
+    elif dead and host in state.unclean:
+        lines.append(
+            f"{host}: is not fenced yet, so its VMs may still run there; when it is surely off: "
+            f"stonith_admin --confirm {host}"
+        )
+    elif not dead and host not in state.online:
+        lines.append(
+            f"{host}: is not online in the cluster; bring it back, or if it never comes back say so with "
+            "ha_cluster_remove_host_is_dead=true"
+        )
+    runs = sorted(name for name, nodes in state.running.items() if host in nodes and name in state.virtual_machines)
+    if runs:
+        lines.append(f"{host}: runs {', '.join(runs)}; drain it first (playbooks/drain.yml -e drain_host={host})")
+    return lines
 
 
 def expected(configuration: str) -> tuple[frozenset[str], frozenset[str], frozenset[str]]:

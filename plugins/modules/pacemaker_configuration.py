@@ -71,33 +71,13 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.croft.infra.plugins.module_utils import pacemaker
+from ansible_collections.croft.infra.plugins.module_utils.pacemaker_cli import Cluster
 
 PAUSE = 2
 
 
-class Cluster:
-    """The cluster of this node, through Pacemaker's own commands."""
-
-    def __init__(self, module: AnsibleModule) -> None:
-        self.module = module
-
-    def call(self, *command: str, ok: tuple[int, ...] = (0,)) -> str:
-        code, out, err = self.module.run_command(list(command))
-        if code not in ok:
-            words = (err or out).strip().splitlines() or ["no output"]
-            self.module.fail_json(msg=f"`{' '.join(command)}` failed: {words[-1]}")
-        return str(out)
-
-    def cib(self) -> str:
-        return self.call("cibadmin", "--query")
-
-    def state(self) -> pacemaker.State:
-        """An empty state while the cluster is starting."""
-        code, out, _err = self.module.run_command(["crm_mon", "--output-as=xml", "--one-shot", "--inactive"])
-        try:
-            return pacemaker.read_state(out) if code == 0 else pacemaker.State()
-        except ET.ParseError:
-            return pacemaker.State()
+class Configured(Cluster):
+    """The cluster of this node, and what is done with its configuration."""
 
     def apply(self, live: str, target: str) -> None:
         with tempfile.TemporaryDirectory(prefix="croft-") as folder:
@@ -118,7 +98,7 @@ class Cluster:
         return {str(a.get("resource")): str(a.get("action")) for a in actions if a.get("action") in ("Stop", "Restart")}
 
 
-def wait(cluster: Cluster, wanted: str, timeout: int, *, nodes_only: bool) -> list[str]:
+def wait(cluster: Configured, wanted: str, timeout: int, *, nodes_only: bool) -> list[str]:
     """Look until all is up; returns what is not. Counted by looks: the wall clock may jump."""
     left: list[str] = []
     for _look in range(max(1, timeout // PAUSE)):
@@ -143,7 +123,7 @@ def vms_by_node(state: pacemaker.State, wanted: str) -> dict[str, list[str]]:
     return found
 
 
-def refuse_restarts(module: AnsibleModule, cluster: Cluster, change: pacemaker.Change) -> None:
+def refuse_restarts(module: AnsibleModule, cluster: Configured, change: pacemaker.Change) -> None:
     """A change of options is not worth the stop of a VM that nobody agreed to."""
     vms = pacemaker.expected(module.params["configuration"])[2] - set(module.params["may_restart"])
     # What the cluster would do anyway is not this change's doing.
@@ -170,7 +150,7 @@ def main() -> None:
         supports_check_mode=True,
     )
     wanted, timeout = module.params["configuration"], module.params["timeout"]
-    cluster = Cluster(module)
+    cluster = Configured(module)
     if shutil.which("cibadmin") is None or (module.check_mode and not cluster.state().online):
         if not module.check_mode:
             module.fail_json(msg="there is no cluster on this node; role ha_cluster makes one")

@@ -9,67 +9,37 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import pytest
+from fourth_host import ADDRESS, LAYER, NAME, ROOT, a_machine_more, command, environment
 from on_lab import Writer, guest, node
 
 Play = Callable[..., Any]
 Lab = Any
-ROOT = Path(__file__).resolve().parents[3]
-LAYERS = (ROOT / "inventories/lab", ROOT / "molecule/distributed/inventory", ROOT / "molecule/distributed/grown")
-NAME, ADDRESS = "kvm4", "10.99.0.15"
-DISKS = [{"name": "disk0", "size_gib": 20}, {"name": "disk1", "size_gib": 18}]
-KVM4 = {"name": NAME, "address": ADDRESS, "disks": DISKS, "bmc": {"address": "10.99.0.25"}}
+THREE = (ROOT / "inventories/lab", ROOT / "molecule/distributed/inventory")
+FOUR = (*THREE, LAYER)
 
 
 @pytest.fixture(scope="module")
 def grown(all_nodes: list[dict[str, Any]]) -> Iterator[None]:
-    """A machine more; afterwards it is gone, and the others know nothing of it."""
-    _playbook("lab.yml", "-e", f"{{lab_nodes: {[*all_nodes, KVM4]}}}")
-    yield
-    _playbook("lab.yml", "-e", f"{{lab_nodes: {[*all_nodes, {**KVM4, 'state': 'absent'}]}}}")
-    _playbook("hosts.yml", layers=LAYERS[:2])
+    with a_machine_more(all_nodes, THREE):
+        yield
 
 
 @pytest.fixture
 def play_grown(play: Play) -> Play:
     """A playbook with the fourth host in the inventory."""
-
-    def run(playbook: str, **variables: Any) -> Any:
-        return play(playbook, inventory=LAYERS, **variables)
-
-    return run
-
-
-def _command(playbook: str, *more: str, layers: tuple[Path, ...] = LAYERS) -> list[str]:
-    inventories = [word for path in layers for word in ("-i", str(path))]
-    return [str(ROOT / ".venv/bin/ansible-playbook"), *inventories, str(ROOT / "playbooks" / playbook), *more]
-
-
-def _environment() -> dict[str, str]:
-    return {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")}
-
-
-def _playbook(playbook: str, *more: str, layers: tuple[Path, ...] = LAYERS) -> None:
-    done = subprocess.run(
-        _command(playbook, *more, layers=layers),
-        cwd=ROOT,
-        env=_environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout
+    return partial(play, inventory=FOUR)
 
 
 def cut_off(playbook: str, *more: str, when: Callable[[], bool]) -> None:
     """Begin a playbook and kill all of it here as soon as something is seen."""
     process = subprocess.Popen(
-        _command(playbook, *more),
+        command(playbook, *more, layers=FOUR),
         cwd=ROOT,
-        env=_environment(),
+        env=environment(),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,

@@ -4,13 +4,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from on_cluster import Cluster, all_write_and_none_runs_twice, deaf
-from on_lab import BOOT, HOSTS, INVENTORY, SERVER, Watch, bring, guest, node
+from on_lab import BOOT, HOSTS, SERVER, Watch, bring, guest, node
 
 Play = Callable[..., Any]
 HERE = Path(__file__).resolve().parents[1]
@@ -29,15 +29,6 @@ def play_pair(play: Play) -> Play:
         return play(playbook, inventory=(HERE / "hosts", HERE / "inventory"), **about)
 
     return run
-
-
-@pytest.fixture
-def whole_again(play: Play, all_nodes: list[dict[str, Any]], cluster: Cluster) -> Iterator[None]:
-    """Have all nodes up again, whatever the test did."""
-    yield
-    cluster.asked = PAIR[0]
-    assert play("playbooks/lab.yml", inventory=(INVENTORY,), lab_nodes=all_nodes).rc == 0
-    cluster.wait(cluster.whole)
 
 
 def votes(cluster: Cluster, host: str) -> str:

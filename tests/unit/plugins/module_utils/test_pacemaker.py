@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET
+from typing import Any
 
 import pytest
 from ansible_collections.croft.infra.plugins.module_utils import pacemaker
@@ -136,7 +137,8 @@ MONITOR = """
 <node name="kvm2" online="{online}" standby="true" pending="false"/></nodes>
 <resources>
 <resource id="fence-kvm1" role="Started" failed="false"><node name="kvm2"/></resource>
-<resource id="web1" role="{role}" failed="{failed}"><node name="kvm1"/></resource>
+<resource id="web1" resource_agent="ocf:heartbeat:VirtualDomain" role="{role}" failed="{failed}">
+<node name="kvm1"/></resource>
 </resources>
 <failures><failure op_key="web1_start_0" node="kvm1" exitstatus="error" exitreason="no disk"/></failures>
 </pacemaker-result>"""
@@ -161,8 +163,52 @@ def test_what_is_not_up_is_told(change: dict[str, str], expected: list[str]) -> 
     assert pacemaker.lacking(state, WANTED) == expected
     assert state.failures == ("web1_start on kvm1: no disk",)
     assert state.standby == {"kvm2"}
+    assert state.nodes == {"kvm1", "kvm2"}
+    assert state.virtual_machines == {"web1"}
 
 
 def test_a_vm_on_two_nodes_is_told() -> None:
     state = pacemaker.State(frozenset({"kvm1", "kvm2"}), quorate=True, running={"web1": ("kvm1", "kvm2")})
     assert "VM web1: runs on kvm1 and kvm2" in pacemaker.lacking(state, WANTED)
+
+
+FOUR = frozenset({"kvm1", "kvm2", "kvm3", "kvm4"})
+REST = FOUR - {"kvm4"}
+
+
+def four(**change: Any) -> pacemaker.State:
+    running = {"web1": ("kvm1",), "fence-kvm1": ("kvm4",)}
+    return pacemaker.State(
+        **{"online": FOUR, "nodes": FOUR, "running": running, "virtual_machines": frozenset({"web1"}), **change}
+    )
+
+
+@pytest.mark.parametrize(
+    ("state", "others", "third_vote", "dead", "said"),
+    [
+        (four(), REST, False, False, []),
+        (four(nodes=REST, online=REST), REST, False, False, []),
+        (four(), {"kvm1", "kvm2"}, True, False, []),
+        (four(), {"kvm1", "kvm2"}, False, False, ["kvm4: without it 2 hosts are left"]),
+        (four(), {"kvm1"}, True, False, ["kvm4: without it 1 hosts are left"]),
+        (four(running={"web1": ("kvm4",)}), REST, False, False, ["kvm4: runs web1; drain it first"]),
+        (four(online=FOUR - {"kvm2"}), REST, False, False, ["kvm2: is not online in the cluster"]),
+        (four(online=REST), REST, False, False, ["kvm4: is not online in the cluster; bring it back"]),
+        (four(online=REST), REST, False, True, []),
+        (four(online=REST, unclean=frozenset({"kvm4"})), REST, False, True, ["kvm4: is not fenced yet"]),
+        (four(), REST, False, True, ["kvm4: is online in the cluster"]),
+        (
+            four(online=REST - {"kvm1"}, running={"web1": ("kvm4",)}),
+            REST,
+            False,
+            False,
+            ["kvm1: is not online", "kvm4: is not online", "kvm4: runs web1"],
+        ),
+    ],
+)
+def test_a_host_leaves_only_when_nothing_is_lost_by_it(
+    state: pacemaker.State, others: set[str], third_vote: bool, dead: bool, said: list[str]
+) -> None:
+    lines = pacemaker.departure_problems(state, "kvm4", others, third_vote, dead)
+    assert len(lines) == len(said)
+    assert all(line.startswith(begin) for line, begin in zip(lines, said, strict=True)), lines
