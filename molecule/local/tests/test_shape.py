@@ -1,13 +1,13 @@
 # Copyright: the croft contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A VM of another shape: UEFI, an emulated TPM, a second card, a rate. Nothing of it stays when it goes."""
+"""A VM of another shape: UEFI, an emulated TPM, more cards, a rate. Nothing of it stays when it goes."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from on_lab import GUESTS, HOSTS, fatal, guest, node
+from on_lab import GUESTS, HOSTS, SERVER, fatal, guest, node
 
 Play = Callable[..., Any]
 VMS = "molecule/local/virtual_machines.yml"
@@ -25,6 +25,7 @@ SHAPE: dict[str, Any] = {
     "networks": [
         {"address": "10.99.0.155/24"},
         {"name": "second", "bridge": "br-vms"},
+        {"network": "inside", "address": "192.168.100.9/24"},
     ],
 }
 
@@ -46,13 +47,17 @@ def test_a_card_is_held_to_its_rate_or_the_host_says_that_it_cannot(
     assert "shape1" not in node(HOST, "virsh list --all --name; ls /var/lib/croft/pool")
 
 
-def test_a_vm_with_uefi_a_tpm_and_a_second_card(play: Play, lab_inventory: Mapping[str, Any]) -> None:
+def test_a_vm_with_uefi_a_tpm_and_more_cards(play: Play, lab_inventory: Mapping[str, Any]) -> None:
     inventory = lab_inventory["virtual_machines"]
     run = play(VMS, virtual_machines=[*inventory, SHAPE], virtual_machines_ready_timeout=600)
     assert run.rc == 0, run.output
     assert "systab" in guest("shape1", "ls /sys/firmware/efi").split()
     assert guest("shape1", "cat /sys/class/tpm/tpm0/tpm_version_major").strip() == "2"
-    assert guest("shape1", "ls /sys/class/net").split() == ["eth0", "eth1", "lo"]
+    assert guest("shape1", "ls /sys/class/net").split() == ["eth0", "eth1", "eth2", "lo"]
+    # The storage's machine knows no way to that network, so it is the host that it answers.
+    guest("shape1", f"ip route add {SERVER}/32 via 192.168.100.1 && ping -c 3 -W 5 {SERVER}")
+    guest("shape1", "udhcpc -n -q -i eth2 -s /bin/true")
+    assert "192.168.100." in node(HOST, "virsh net-dhcp-leases inside")
     # The root is the last partition of the disk, and grew with it.
     assert int(guest("shape1", "df -m / | awk 'END { print $2 }'")) > 900
     assert play(VMS, virtual_machines=[*inventory, SHAPE]).changed == {}

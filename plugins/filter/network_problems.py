@@ -1,0 +1,48 @@
+# Copyright: the croft contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: network_problems
+short_description: Say what is wrong with the libvirt networks that a host shall have
+description:
+  - Looks at nothing but the entries, so it can be asked before anything is changed.
+options:
+  _input:
+    description: The networks, as M(croft.infra.libvirt_networks) takes them.
+    type: list
+    elements: dict
+    required: true
+author: the croft contributors
+"""
+
+EXAMPLES = r"""
+- name: Refuse networks that cannot be
+  ansible.builtin.assert:
+    that: kvm_host_networks | croft.infra.network_problems | length == 0
+"""
+
+RETURN = r"""
+_value:
+  description: One line each; nothing when all is well.
+  type: list
+  elements: str
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from ansible_collections.croft.infra.plugins.module_utils.host_networks import network_of, problems
+
+
+def network_problems(networks: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Return what is wrong with ``networks``, one line each."""
+    return problems(network_of(one) for one in networks)
+
+
+class FilterModule:
+    """Register the filter."""
+
+    def filters(self) -> dict[str, Callable[..., Any]]:
+        return {"network_problems": network_problems}
