@@ -37,7 +37,8 @@ def _run(playbook: str, *more: str, layers: Sequence[Path]) -> None:
 @contextmanager
 def a_machine_more(all_nodes: Sequence[Mapping[str, Any]], layers: Sequence[Path]) -> Iterator[None]:
     """It is in the lab meanwhile; afterwards it is gone, and the hosts of these inventories know nothing of it."""
-    _run("lab.yml", "-e", f"{{lab_nodes: {[*all_nodes, KVM4]}}}", layers=layers)
+    grown = (*layers, LAYER)
+    _run("lab.yml", "-e", f"{{lab_nodes: {[*all_nodes, KVM4]}}}", layers=grown)
     yield
-    _run("lab.yml", "-e", f"{{lab_nodes: {[*all_nodes, {**KVM4, 'state': 'absent'}]}}}", layers=layers)
+    _run("lab.yml", "-e", f"{{lab_nodes: {[*all_nodes, {**KVM4, 'state': 'absent'}]}}}", layers=grown)
     _run("hosts.yml", layers=layers)
