@@ -19,6 +19,9 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 }
 _CLEAN = frozenset({"active", "clean"})
 _DETAILS = 3
+# The mean of the last quarter of an hour's heartbeats, so it stays for as long after a network was cut, and says
+# nothing of the data; https://docs.ceph.com/en/latest/rados/operations/health-checks/#osd-slow-ping-time-back
+_OF_THE_PAST = "OSD_SLOW_PING_TIME_"
 
 
 def sight(
@@ -86,7 +89,9 @@ def missing(
     if until == "clean" and seen["clean"] != seen["pgs"]:
         lines.append(f"{seen['pgs'] - seen['clean']} of {seen['pgs']} placement groups are not clean")
     if until == "healthy" and seen["status"] != "HEALTH_OK":
-        lines += [f"{name}: {'; '.join(said)}" for name, said in seen["checks"].items()] or [seen["status"]]
+        lines += [
+            f"{name}: {'; '.join(said)}" for name, said in seen["checks"].items() if not name.startswith(_OF_THE_PAST)
+        ] or ([] if seen["checks"] else [seen["status"]])
     if until == "safe_to_destroy":
         lines += [f"osd.{osd} holds copies that are nowhere else yet" for osd in seen["unsafe"]]
     return lines

@@ -17,7 +17,8 @@ options:
   until:
     description: >-
       V(quorum), all O(mons) are in it; V(osds_up), all O(osds) are up; V(clean), all placement groups are active and
-      clean; V(healthy), HEALTH_OK and all O(osds) up; V(safe_to_destroy), O(osds) hold nothing that is nowhere else.
+      clean; V(healthy), all O(osds) up and no warning but of heartbeats that were slow in the last quarter of an hour;
+      V(safe_to_destroy), O(osds) hold nothing that is nowhere else.
     type: str
     choices: [quorum, osds_up, clean, healthy, safe_to_destroy]
     default: healthy

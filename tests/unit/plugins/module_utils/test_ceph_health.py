@@ -23,6 +23,7 @@ def osd(number: int, up: int = 1, up_from: int = 10) -> dict[str, int]:
 
 
 DOWN = {"summary": {"message": "1 osds down"}, "detail": [{"message": "osd.1 is down"}], "muted": False}
+SLOW = {"summary": {"message": "Slow OSD heartbeats on back (longest 14063.891ms)"}, "muted": False}
 SEEN = pure.sight(status(), health(), [osd(0), osd(1)])
 
 
@@ -53,6 +54,23 @@ def test_a_sight() -> None:
             ["OSD_DOWN: 1 osds down; osd.1 is down"],
             id="a warning",
         ),
+        pytest.param(
+            "healthy",
+            pure.sight(status(), health("HEALTH_WARN", OSD_SLOW_PING_TIME_BACK=SLOW), []),
+            [],
+            [],
+            [],
+            id="only of a network that was cut a while ago",
+        ),
+        pytest.param(
+            "healthy",
+            pure.sight(status(), health("HEALTH_WARN", OSD_DOWN=DOWN, OSD_SLOW_PING_TIME_BACK=SLOW), []),
+            [],
+            [],
+            ["OSD_DOWN: 1 osds down; osd.1 is down"],
+            id="and of now",
+        ),
+        pytest.param("healthy", {**SEEN, "status": "HEALTH_WARN"}, [], [], ["HEALTH_WARN"], id="nobody says why"),
         pytest.param("quorum", SEEN, ["a", "b"], [], [], id="a quorum of all"),
         pytest.param("quorum", SEEN, ["a", "c"], [], ["mon.c is not in the quorum"], id="one is missing"),
         pytest.param("osds_up", SEEN, [], [0, 7], ["osd.7 is not up"], id="one is down"),
