@@ -39,6 +39,7 @@ class Change:
     before: str
     after: str
     leaving: tuple[str, ...] = ()  # VMs that the cluster manages no more, and that run on
+    dropped: tuple[str, ...] = ()  # fence devices that are wanted no more
     missing: tuple[str, ...] = ()  # nodes that are wanted and were never seen in the cluster
 
 
@@ -69,7 +70,7 @@ def wanted_change(live: str, wanted: str, config_dir: str) -> Change:
     if configuration is None:
         raise ConfigurationError("the cluster's own has no <configuration>")
     before = copy.deepcopy(configuration)
-    leaving = _leaving(configuration, target, config_dir)
+    gone = _gone(configuration, target, config_dir)
     missing = _merge_nodes(configuration, target)
     _merge_properties(configuration, target)
     _merge_resources(configuration, target, config_dir)
@@ -80,7 +81,13 @@ def wanted_change(live: str, wanted: str, config_dir: str) -> Change:
         _replace(configuration, section, list(_section(target, section)))
     old, new = readable(before), readable(configuration)
     return Change(
-        ET.tostring(cib, encoding="unicode"), old != new, old, new, tuple(sorted(leaving)), tuple(sorted(missing))
+        cib=ET.tostring(cib, encoding="unicode"),
+        changed=old != new,
+        before=old,
+        after=new,
+        leaving=tuple(sorted(str(one.get("id")) for one in gone if one.get("class") != "stonith")),
+        dropped=tuple(sorted(str(one.get("id")) for one in gone if one.get("class") == "stonith")),
+        missing=tuple(sorted(missing)),
     )
 
 
@@ -150,12 +157,13 @@ def _is_ours(resource: ET.Element, config_dir: str) -> bool:
     return config is not None and config.get("value", "").startswith(f"{config_dir.rstrip('/')}/")
 
 
-def _leaving(configuration: ET.Element, target: ET.Element, config_dir: str) -> list[str]:
+def _gone(configuration: ET.Element, target: ET.Element, config_dir: str) -> list[ET.Element]:
+    """Our resources that are there and not wanted."""
     wanted = {resource.get("id") for resource in target.iterfind("resources/primitive")}
     return [
-        str(resource.get("id"))
+        resource
         for resource in configuration.iterfind("resources/primitive")
-        if _is_ours(resource, config_dir) and resource.get("class") != "stonith" and resource.get("id") not in wanted
+        if _is_ours(resource, config_dir) and resource.get("id") not in wanted
     ]
 
 

@@ -177,8 +177,8 @@ def main() -> None:
         module.exit_json(**result)
     if change.changed:
         cluster.apply(live, change.cib)
-        for name in change.leaving:
-            # What the cluster remembers of it goes, too.
+        for name in (*change.leaving, *change.dropped):
+            # What the cluster remembers of it goes, too: it stops nothing that leaves, and would go on to look at it.
             cluster.call("crm_resource", "--refresh", "--resource", name, "--force", ok=(0, 105))
     if timeout:
         left = wait(cluster, wanted, timeout, nodes_only=False)

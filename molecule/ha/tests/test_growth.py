@@ -80,5 +80,7 @@ def test_it_leaves(four: Cluster, cluster: Cluster, play_grown: Play, play_here:
     assert run.rc == 0, run.output
     assert not play_here("site.yml").changed
     cluster.wait(cluster.whole)
+    # Nobody looks at its fence device any more.
+    assert NAME not in cluster.call("crm_mon -1 -r")
     assert guest("app1", "hostname").strip() == "app1"
     assert fencings(cluster) == before

@@ -85,6 +85,7 @@ def test_others_resources_and_moves_under_way_stay() -> None:
         vm("web1"),
         vm("theirs", "/srv"),
         vm("gone"),
+        FENCE,
         foreign,
         constraints='<rsc_location id="cli-ban-web1" rsc="web1"/><rsc_location id="cli-ban-gone" rsc="gone"/>'
         '<rsc_location id="old" rsc="web1"/><rsc_location id="ip-on" rsc="ip"/>',
@@ -93,6 +94,7 @@ def test_others_resources_and_moves_under_way_stay() -> None:
     assert ids(root, "resources") == ["web1", "theirs", "ip"]
     assert ids(root, "constraints") == ["cli-ban-web1", "ip-on", "new"]
     assert change.leaving == ("gone",)
+    assert change.dropped == ("fence-kvm1",)
 
 
 def alerts(*names: str) -> str:
