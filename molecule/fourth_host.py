@@ -13,7 +13,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 # On top of a scenario's inventories.
-LAYER = ROOT / "molecule/fourth_host"
+LAYER = ROOT / "molecule/distributed/grown"
 NAME, ADDRESS = "kvm4", "10.99.0.15"
 _DISKS = [{"name": "disk0", "size_gib": 20}, {"name": "disk1", "size_gib": 18}]
 KVM4 = {"name": NAME, "address": ADDRESS, "disks": _DISKS, "bmc": {"address": "10.99.0.25"}}
