@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface
 from typing import Any
 
+from ansible_collections.croft.infra.plugins.module_utils import libvirt_definition
+
 # With an address of the host in it, which is the guests' router.
 ROUTED = ("nat", "route")
 # The host and one guest.
@@ -111,12 +113,10 @@ def _dhcp_problems(one: Network, own: IPv4Interface) -> list[str]:
     return lines
 
 
-def xml_of(one: Network, uuid: str = "") -> str:
-    """Its definition for libvirt, https://libvirt.org/formatnetwork.html; under the UUID of the one that is there."""
+def xml_of(one: Network) -> str:
+    """Its definition for libvirt, https://libvirt.org/formatnetwork.html."""
     root = ET.Element("network")
     ET.SubElement(root, "name").text = one.name
-    if uuid:
-        ET.SubElement(root, "uuid").text = uuid
     if one.mode != "isolated":
         ET.SubElement(root, "forward", mode=one.mode)
     if one.bridge:
@@ -151,8 +151,8 @@ def read(xml: str) -> Network:
 def differences(wanted: Network, there: Network) -> list[str]:
     """What differs, one text each, like `address: 10.1.0.1/24 (was 10.0.0.1/24)`. libvirt names a bridge of its own."""
     keys = ["mode", "address", "dhcp_first", "dhcp_last", *(["bridge"] if wanted.bridge else [])]
-    values: list[tuple[str, Any, Any]] = [(key, getattr(wanted, key), getattr(there, key)) for key in keys]
-    return [f"{key}: {new or 'none'} (was {old or 'none'})" for key, new, old in values if new != old]
+    new, old = ({key: getattr(one, key) for key in keys} for one in (wanted, there))
+    return libvirt_definition.differences(new, old)
 
 
 def users(domains: Iterable[str], network: str) -> list[str]:

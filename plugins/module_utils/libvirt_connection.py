@@ -83,6 +83,16 @@ def _in_uri(address: str) -> str:
     return f"[{address}]" if ":" in address else address
 
 
+def found(lookup: Callable[[], Any], missing: str) -> Any | None:
+    """What libvirt finds; None when it fails with the error of this name, like VIR_ERR_NO_NETWORK."""
+    try:
+        return lookup()
+    except bindings().libvirtError as error:
+        if error.get_error_code() == getattr(bindings(), missing):
+            return None
+        raise
+
+
 def removed(volumes: Iterable[Any]) -> str:
     """Delete volumes, None among them; what could not be deleted, as the end of a sentence, else the empty string."""
     left = ""

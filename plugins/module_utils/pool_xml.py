@@ -7,6 +7,8 @@ from __future__ import annotations
 import xml.etree.ElementTree as ET
 from typing import Any
 
+from ansible_collections.croft.infra.plugins.module_utils import libvirt_definition
+
 
 def source_of(xml: str) -> dict[str, Any]:
     """What a pool's XML says of where its volumes are: {type, name, hosts, user, secret}; hosts in no order."""
@@ -23,21 +25,6 @@ def source_of(xml: str) -> dict[str, Any]:
     }
 
 
-def with_uuid(xml: str, uuid: str) -> str:
-    """The definition under the UUID of the pool that is there: libvirt takes it for a second pool without it."""
-    root = ET.fromstring(xml)
-    found = root.find("uuid")
-    if found is None:
-        found = ET.SubElement(root, "uuid")
-    found.text = uuid
-    return ET.tostring(root, encoding="unicode")
-
-
 def differences(wanted: str, there: str) -> list[str]:
-    """What differs between two definitions, one text each, like `hosts: 10.0.0.11:3300 (was 10.0.0.1:3300)`."""
-    new, old = source_of(wanted), source_of(there)
-    return [f"{key}: {_text(new[key])} (was {_text(old[key])})" for key in new if new[key] != old[key]]
-
-
-def _text(value: Any) -> str:
-    return (", ".join(value) if isinstance(value, list) else str(value)) or "none"
+    """What differs between two definitions, one text each."""
+    return libvirt_definition.differences(source_of(wanted), source_of(there))

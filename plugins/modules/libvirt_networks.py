@@ -88,17 +88,9 @@ from ansible_collections.croft.infra.plugins.module_utils.libvirt_connection imp
     LibvirtMissingError,
     bindings,
     connection,
+    found,
 )
-
-
-def find(conn: Any, name: str) -> Any | None:
-    """The network, or None."""
-    try:
-        return conn.networkLookupByName(name)
-    except bindings().libvirtError as error:
-        if error.get_error_code() == bindings().VIR_ERR_NO_NETWORK:
-            return None
-        raise
+from ansible_collections.croft.infra.plugins.module_utils.libvirt_definition import with_uuid
 
 
 def make(conn: Any, wanted: pure.Network) -> None:
@@ -114,7 +106,7 @@ def make(conn: Any, wanted: pure.Network) -> None:
 
 def apply(conn: Any, wanted: pure.Network, check: bool) -> tuple[list[str], list[str]]:
     """Have it as wanted; returns what was done, and the VMs for whose sake it is not started anew."""
-    network = find(conn, wanted.name)
+    network = found(lambda: conn.networkLookupByName(wanted.name), "VIR_ERR_NO_NETWORK")
     if network is None:
         if not check:
             make(conn, wanted)
@@ -134,7 +126,7 @@ def apply(conn: Any, wanted: pure.Network, check: bool) -> tuple[list[str], list
     if differing:
         actions.append(f"define anew, {'; '.join(differing)}")
         if not check:
-            conn.networkDefineXML(pure.xml_of(wanted, network.UUIDString()))
+            conn.networkDefineXML(with_uuid(pure.xml_of(wanted), network.UUIDString()))
     if anew or not active:
         actions.append("start")
         if not check:

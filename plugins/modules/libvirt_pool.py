@@ -54,24 +54,15 @@ from ansible_collections.croft.infra.plugins.module_utils.libvirt_connection imp
     DEFAULT_URI,
     LibvirtFailedError,
     LibvirtMissingError,
-    bindings,
     connection,
+    found,
 )
-
-
-def find(conn: Any, name: str) -> Any | None:
-    """The pool, or None."""
-    try:
-        return conn.storagePoolLookupByName(name)
-    except bindings().libvirtError as error:
-        if error.get_error_code() == bindings().VIR_ERR_NO_STORAGE_POOL:
-            return None
-        raise
+from ansible_collections.croft.infra.plugins.module_utils.libvirt_definition import with_uuid
 
 
 def apply(conn: Any, name: str, xml: str, check: bool) -> list[str]:
     """Define, start and mark the pool where it is not so yet; return what was done."""
-    pool = find(conn, name)
+    pool = found(lambda: conn.storagePoolLookupByName(name), "VIR_ERR_NO_STORAGE_POOL")
     if pool is None:
         if not check:
             made = conn.storagePoolDefineXML(xml, 0)
@@ -87,7 +78,7 @@ def apply(conn: Any, name: str, xml: str, check: bool) -> list[str]:
         if not check:
             if active:
                 pool.destroy()
-            conn.storagePoolDefineXML(pool_xml.with_uuid(xml, pool.UUIDString()), 0)
+            conn.storagePoolDefineXML(with_uuid(xml, pool.UUIDString()), 0)
     if differing or not active:
         actions.append("start")
         if not check:

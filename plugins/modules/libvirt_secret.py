@@ -58,8 +58,8 @@ from ansible_collections.croft.infra.plugins.module_utils.libvirt_connection imp
     DEFAULT_URI,
     LibvirtFailedError,
     LibvirtMissingError,
-    bindings,
     connection,
+    found,
 )
 
 
@@ -69,30 +69,15 @@ def definition(uuid: str, name: str) -> str:
     return f"<secret ephemeral='no' private='no'><uuid>{escape(uuid)}</uuid>{usage}</secret>"
 
 
-def find(conn: Any, uuid: str) -> Any | None:
-    """The secret, or None."""
-    try:
-        return conn.secretLookupByUUIDString(uuid)
-    except bindings().libvirtError as error:
-        if error.get_error_code() == bindings().VIR_ERR_NO_SECRET:
-            return None
-        raise
-
-
 def value_of(secret: Any) -> bytes | None:
     """Its value, or None when it has none yet."""
-    try:
-        return bytes(secret.value())
-    except bindings().libvirtError as error:
-        if error.get_error_code() == bindings().VIR_ERR_NO_SECRET:
-            return None
-        raise
+    return found(lambda: bytes(secret.value()), "VIR_ERR_NO_SECRET")
 
 
 def apply(conn: Any, given: dict[str, Any], value: bytes, check: bool) -> list[str]:
     """Define it and set its value where they differ; return what was done."""
     actions = []
-    secret = find(conn, given["uuid"])
+    secret = found(lambda: conn.secretLookupByUUIDString(given["uuid"]), "VIR_ERR_NO_SECRET")
     if secret is None or secret.usageID() != given["name"]:
         actions.append("define")
         if secret is not None and not check:

@@ -98,7 +98,7 @@ class Configured(Cluster):
         return {str(a.get("resource")): str(a.get("action")) for a in actions if a.get("action") in ("Stop", "Restart")}
 
 
-def wait(cluster: Configured, wanted: str, timeout: int, *, nodes_only: bool) -> list[str]:
+def wait(cluster: Cluster, wanted: str, timeout: int, *, nodes_only: bool) -> list[str]:
     """Look until all is up; returns what is not. Counted by looks: the wall clock may jump."""
     left: list[str] = []
     for _look in range(max(1, timeout // PAUSE)):

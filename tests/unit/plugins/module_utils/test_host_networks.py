@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from ansible_collections.croft.infra.plugins.filter.network_problems import network_problems
 from ansible_collections.croft.infra.plugins.module_utils import host_networks as networks
+from ansible_collections.croft.infra.plugins.module_utils.libvirt_definition import with_uuid
 
 NAT = {
     "name": "inside",
@@ -76,7 +77,7 @@ def test_what_is_wrong_is_told_all_at_once(given: list[dict[str, Any]], said: li
 )
 def test_what_is_written_is_read_again(given: dict[str, Any]) -> None:
     wanted = networks.network_of(given)
-    xml = networks.xml_of(wanted, "6f8f3f1e-0a36-4c3f-8d6e-0f2f1c9f0a11")
+    xml = with_uuid(networks.xml_of(wanted), "6f8f3f1e-0a36-4c3f-8d6e-0f2f1c9f0a11")
     assert networks.read(xml) == wanted
     assert "6f8f3f1e" in xml
 

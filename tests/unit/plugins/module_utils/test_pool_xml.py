@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import pytest
 from ansible_collections.croft.infra.plugins.module_utils import pool_xml
+from ansible_collections.croft.infra.plugins.module_utils.libvirt_definition import with_uuid
 
 XML = """
 <pool type='rbd'>
@@ -47,9 +48,9 @@ def test_what_differs_is_told(there: str, said: list[str]) -> None:
 
 
 def test_a_definition_gets_the_uuid_of_the_pool_that_is_there() -> None:
-    once = pool_xml.with_uuid(XML, "first")
+    once = with_uuid(XML, "first")
     assert "<uuid>first</uuid>" in once
-    again = pool_xml.with_uuid(once, "second")
+    again = with_uuid(once, "second")
     assert "<uuid>second</uuid>" in again
     assert "first" not in again
     assert pool_xml.differences(XML, again) == []

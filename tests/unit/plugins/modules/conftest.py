@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -82,6 +83,20 @@ def conn(volumes: Volumes, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     opened.storagePoolLookupByName(POOL).createXML(domain_xml.volume_xml(IMAGE, 64 * MIB, "qcow2"), 0)
     yield opened
     opened.close()
+
+
+@pytest.fixture
+def put_under(conn: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], None]:
+    """Give a module the driver's connection, which it does not close."""
+
+    @contextmanager
+    def connect(_uri: str) -> Iterator[Any]:
+        yield conn
+
+    def put(module: Any) -> None:
+        monkeypatch.setattr(module, "connection", connect)
+
+    return put
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -19,14 +18,9 @@ def given(**change: Any) -> dict[str, Any]:
 
 
 @pytest.fixture
-def kept(conn: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+def kept(conn: Any, put_under: Callable[[Any], None], monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """The driver's connection under the module, which keeps networks as long as it is open."""
-
-    @contextmanager
-    def connect(_uri: str) -> Iterator[Any]:
-        yield conn
-
-    monkeypatch.setattr(libvirt_networks, "connection", connect)
+    put_under(libvirt_networks)
     # The driver knows one definition of a network, that of the one that runs.
     monkeypatch.setattr(libvirt_networks.bindings(), "VIR_NETWORK_XML_INACTIVE", 0)
     yield conn

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -25,14 +24,9 @@ def given(*hosts: str) -> dict[str, Any]:
 
 
 @pytest.fixture
-def kept(conn: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+def kept(conn: Any, put_under: Callable[[Any], None]) -> Iterator[Any]:
     """The driver's connection under the module, which keeps pools as long as it is open."""
-
-    @contextmanager
-    def connect(_uri: str) -> Iterator[Any]:
-        yield conn
-
-    monkeypatch.setattr(libvirt_pool, "connection", connect)
+    put_under(libvirt_pool)
     yield conn
     for pool in conn.listAllStoragePools():
         if pool.name() == "vms":

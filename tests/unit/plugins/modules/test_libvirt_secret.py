@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from ansible_collections.croft.infra.plugins.module_utils import libvirt_connection
 from ansible_collections.croft.infra.plugins.modules import libvirt_secret
 
 RunModule = Callable[..., dict[str, Any]]
@@ -71,7 +72,7 @@ def libvirtd(monkeypatch: pytest.MonkeyPatch) -> Connection:
         yield made
 
     monkeypatch.setattr(libvirt_secret, "connection", connect)
-    monkeypatch.setattr(libvirt_secret, "bindings", lambda: Library)
+    monkeypatch.setattr(libvirt_connection, "bindings", lambda: Library)
     return made
 
 
