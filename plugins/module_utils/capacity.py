@@ -69,6 +69,16 @@ def memory_mib(meminfo: str) -> int:
     return int(found.group(1)) // 1024 if found else 0
 
 
+def free_hugepages_mib(meminfo: str) -> int:
+    """MiB of huge pages, of the default size, that nobody has taken or has been promised (proc_meminfo(5)).
+
+    0 on a kernel without huge pages.
+    """
+    found = {key: int(value) for key, value in re.findall(r"^(Huge\w+):\s+(\d+)", meminfo, re.MULTILINE)}
+    free = found.get("HugePages_Free", 0) - found.get("HugePages_Rsvd", 0)
+    return max(0, free) * found.get("Hugepagesize", 0) // 1024
+
+
 def cpuinfo_cpus(cpuinfo: str) -> list[Cpu]:
     """The CPUs of /proc/cpuinfo, which lists those that are online; on ARM it tells neither package nor core."""
     cpus = []

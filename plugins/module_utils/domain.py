@@ -194,7 +194,7 @@ class Host:
 
     `cpu_models` are those that libvirt knows by name; empty where it does not tell. So is it with `firmware`, of
     devices.FIRMWARE. `tpm` and `rates`: whether it emulates TPMs, and the kernel holds network cards to a rate; None
-    where nobody asks or nothing is told.
+    where nobody asks or nothing is told; so is it with `free_hugepages_mib`, and `numa_nodes` by their ids.
     """
 
     missing: str | None = None
@@ -212,6 +212,8 @@ class Host:
     firmware: frozenset[str] = frozenset()
     tpm: bool | None = None
     rates: bool | None = None
+    free_hugepages_mib: int | None = None
+    numa_nodes: frozenset[int] | None = None
 
 
 @dataclass(frozen=True)
@@ -547,7 +549,7 @@ def host_problems(
         for image in sorted({wish.image for wish in new} - set(host.images)):
             lacking.append(f"the image {image} is not in the storage pool {pool}")
     steps = {wish.name: {step.action for step in actions(wish, actuals.get(wish.name, Actual()))} for wish in wishes}
-    using = [wish for wish in wishes if steps[wish.name] & {"define", "redefine", "start"}]
+    using = [wish for wish in wishes if steps[wish.name] & {"define", "redefine", "start", "restart"}]
     uses_network = {nic.source for wish in using for nic in (wish.nic, *wish.shape.nics[1:]) if nic.link == "network"}
     for model in sorted({wish.cpu_model for wish in wishes} - set(CPU_MODES) - host.cpu_models):
         if host.cpu_models:
@@ -564,9 +566,39 @@ def host_problems(
             f"{', '.join(limited)}: bandwidth needs a kernel with sch_htb, sch_sfq, sch_ingress, cls_fw, cls_u32 and "
             "act_police, and this one lacks some; leave bandwidth out, or boot one that has them"
         )
+    found += _numa_problems(using, host)
+    found += _hugepages_problems([wish for wish in wishes if steps[wish.name] & _TAKES_MEMORY], actuals, host)
     if host.iso_tool is None and any("write_seed" in words for words in steps.values()):
         lacking.append("xorrisofs is not installed (Debian package xorriso); it makes the first-boot data")
     return found, lacking
+
+
+def _numa_problems(wishes: list[Wish], host: Host) -> Iterable[str]:
+    for wish in wishes:
+        node, nodes = wish.shape.numa_node, host.numa_nodes
+        if node is not None and nodes is not None and node not in nodes:
+            have = f"it has {', '.join(map(str, sorted(nodes)))}" if nodes else "its kernel knows none"
+            yield f"{wish.name}: numa_node is {node}, which this host does not have ({have}); name another, or none"
+
+
+_TAKES_MEMORY = {"start", "restart", "set_memory"}
+
+
+def _hugepages_problems(wishes: list[Wish], actuals: Mapping[str, Actual], host: Host) -> Iterable[str]:
+    """More huge pages than are free, of VMs that are about to take memory."""
+    taking = {}
+    for wish in wishes:
+        domain = actuals.get(wish.name, Actual()).domain
+        live = None if domain is None else domain.live
+        has = live.memory_mib if live is not None and live.hugepages else 0
+        if wish.shape.hugepages and wish.memory_mib > has:
+            taking[wish.name] = wish.memory_mib - has
+    needed = sum(taking.values())
+    if host.free_hugepages_mib is not None and needed > host.free_hugepages_mib:
+        yield (
+            f"{', '.join(sorted(taking))}: hugepages needs {needed} MiB of free huge pages, this host has "
+            f"{host.free_hugepages_mib}; set more aside with kvm_host_hugepages, or leave hugepages out"
+        )
 
 
 def _lacking_hardware(wishes: list[Wish], host: Host) -> list[str]:

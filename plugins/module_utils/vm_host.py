@@ -17,7 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.croft.infra.plugins.module_utils import domain_xml, guest_agent, hotplug, seed
+from ansible_collections.croft.infra.plugins.module_utils import capacity, domain_xml, guest_agent, hotplug, seed
 from ansible_collections.croft.infra.plugins.module_utils.domain import (
     Action,
     Actual,
@@ -189,6 +189,10 @@ class VmHost:
                 pass
         if any(nic.limited for wish in wishes for nic in wish.shape.nics):
             found["rates"] = holds_to_rates()
+        if any(wish.shape.hugepages for wish in wishes):
+            found["free_hugepages_mib"] = capacity.free_hugepages_mib(Path("/proc/meminfo").read_text())
+        if any(wish.shape.numa_node is not None for wish in wishes):
+            found["numa_nodes"] = frozenset(node.id for node in capacity.read_numa_nodes(Path("/"), frozenset()))
         return found
 
     def _volume_image(self, name: str) -> Image:

@@ -18,6 +18,7 @@ from ansible_collections.croft.infra.plugins.module_utils.capacity import (
     device_bytes,
     devices_gib,
     file_system,
+    free_hugepages_mib,
     memory_mib,
     read_capacity,
     topology,
@@ -187,3 +188,19 @@ def test_disks_count_together_and_each_once(tmp_path: Path, monkeypatch: pytest.
     assert devices_gib(["/dev/sda", "/dev/sdb", "/dev/disk/by-id/a"], tmp_path) == (100.5, [])
     assert devices_gib(["/dev/sdx", "/dev/sda", "/dev/loop0"], tmp_path) == (100.0, ["/dev/sdx", "/dev/loop0"])
     assert devices_gib([], tmp_path) == (0.0, [])
+
+
+@pytest.mark.parametrize(
+    ("meminfo", "expected"),
+    [
+        (
+            "HugePages_Total: 128\nHugePages_Free: 100\nHugePages_Rsvd: 36\nHugepagesize: 2048 kB\n",
+            128,
+        ),
+        ("HugePages_Free: 2\nHugePages_Rsvd: 0\nHugepagesize: 1048576 kB\n", 2048),
+        ("HugePages_Free: 1\nHugePages_Rsvd: 3\nHugepagesize: 2048 kB\n", 0),
+        ("MemTotal: 16384000 kB\n", 0),
+    ],
+)
+def test_free_hugepages(meminfo: str, expected: int) -> None:
+    assert free_hugepages_mib(meminfo) == expected

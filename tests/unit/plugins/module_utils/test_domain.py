@@ -189,6 +189,9 @@ def test_problems(wish: Wish, actual: Actual, host: Host, expected: list[str]) -
 
 UEFI = replace(WISH, shape=Shape(firmware="uefi", tpm=True))
 SLOW = replace(WISH, shape=Shape(nics=(Nic("lan", WISH.mac, "network", WISH.network or "", outbound=100),)))
+HUGE = replace(WISH, shape=Shape(hugepages=True))
+HUGE_RUNNING = replace(RUNNING, live=replace(RUNNING.live or RUNNING.config, hugepages=True))
+PINNED = replace(WISH, shape=Shape(numa_node=2))
 HOST_PROBLEMS = [
     (WISH, Actual(), HOST, [], []),
     (WISH, Actual(), Host(missing="no libvirt"), [], ["no libvirt"]),
@@ -224,6 +227,42 @@ HOST_PROBLEMS = [
     (SLOW, Actual(), HOST, [], []),
     (SLOW, Actual(), replace(HOST, rates=True), [], []),
     (SLOW, Actual(), replace(HOST, rates=False), ["web1: bandwidth needs a kernel with sch_htb"], []),
+    (HUGE, Actual(), HOST, [], []),
+    (HUGE, Actual(), replace(HOST, free_hugepages_mib=WISH.memory_mib), [], []),
+    (
+        HUGE,
+        Actual(),
+        replace(HOST, free_hugepages_mib=WISH.memory_mib - 1),
+        [f"web1: hugepages needs {WISH.memory_mib} MiB of free huge pages, this host has {WISH.memory_mib - 1}; set"],
+        [],
+    ),
+    (replace(HUGE, state="stopped"), Actual(), replace(HOST, free_hugepages_mib=0), [], []),
+    # It waits for a restart, and then takes all of them; one that runs on them takes none.
+    (HUGE, Actual(RUNNING), replace(HOST, free_hugepages_mib=0), [], []),
+    (
+        replace(HUGE, allow_restart=True),
+        Actual(RUNNING),
+        replace(HOST, free_hugepages_mib=0),
+        [f"web1: hugepages needs {WISH.memory_mib} MiB"],
+        [],
+    ),
+    (replace(HUGE, allow_restart=True), Actual(HUGE_RUNNING), replace(HOST, free_hugepages_mib=0), [], []),
+    (PINNED, Actual(), HOST, [], []),
+    (PINNED, Actual(), replace(HOST, numa_nodes=frozenset({0, 2})), [], []),
+    (
+        PINNED,
+        Actual(),
+        replace(HOST, numa_nodes=frozenset({1, 0})),
+        ["web1: numa_node is 2, which this host does not have (it has 0, 1); name"],
+        [],
+    ),
+    (
+        PINNED,
+        Actual(),
+        replace(HOST, numa_nodes=frozenset()),
+        ["web1: numa_node is 2, which this host does not have (its kernel knows none); name"],
+        [],
+    ),
 ]
 
 
