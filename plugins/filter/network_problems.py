@@ -5,7 +5,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: network_problems
-short_description: Say what is wrong with the libvirt networks that a host shall have
+short_description: Say what is wrong with the networks that a host shall have
 description:
   - Looks at nothing but the entries, so it can be asked before anything is changed.
 options:
@@ -14,13 +14,18 @@ options:
     type: list
     elements: dict
     required: true
+  vlans:
+    description: The VLANs that the host's bridge shall carry, each a number or a range like V(100-199).
+    type: list
+    elements: str
+    default: []
 author: the croft contributors
 """
 
 EXAMPLES = r"""
 - name: Refuse networks that cannot be
   ansible.builtin.assert:
-    that: kvm_host_networks | croft.infra.network_problems | length == 0
+    that: kvm_host_networks | croft.infra.network_problems(vlans=kvm_host_bridge_vlans) | length == 0
 """
 
 RETURN = r"""
@@ -33,12 +38,16 @@ _value:
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from ansible_collections.croft.infra.plugins.module_utils.host_networks import network_of, problems
+from ansible_collections.croft.infra.plugins.module_utils.host_networks import (
+    network_of,
+    problems,
+    vlan_problems,
+)
 
 
-def network_problems(networks: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Return what is wrong with ``networks``, one line each."""
-    return problems(network_of(one) for one in networks)
+def network_problems(networks: Iterable[Mapping[str, Any]], vlans: Iterable[str] = ()) -> list[str]:
+    """Return what is wrong with ``networks`` and ``vlans``, one line each."""
+    return [*problems(network_of(one) for one in networks), *vlan_problems(vlans)]
 
 
 class FilterModule:

@@ -260,6 +260,8 @@ def _nic(vm: str, item: _Reader, network: str | None, *, first: bool) -> Nic | N
             item.wrong("network", "is missing, and the deployment names none; give one")
         return None
     vlan = item.whole("vlan", 1, MAX_VLAN)
+    if vlan is not None and link == "macvtap":
+        item.wrong("vlan", f"is not for macvtap; put it upon the host's device of that VLAN, such as {source}.{vlan}")
     default = re.sub(r"[^a-z0-9]+", "-", source.lower()) + (f"-{vlan}" if vlan else "")
     name = item.word("name", _NIC_NAME, "1 to 32 lower case letters, digits and hyphens") or default
     mac = item.value("mac") or (vm_mac(vm) if first else vm_mac(f"{vm}/{name}"))

@@ -188,6 +188,12 @@ class Image:
     bytes: int
 
 
+# A bridge of Linux that filters VLANs or does not, or anything else.
+LINK_KINDS = ("bridge", "vlan_bridge", "device")
+# From here on libvirt tells a bridge of Linux which VLAN a card is in, https://libvirt.org/formatdomain.html.
+LIBVIRT_WITH_VLANS = 11_000_000
+
+
 @dataclass(frozen=True)
 class Host:
     """What the VMs of a host share. `missing` says why there is no libvirt (None: there is).
@@ -195,6 +201,8 @@ class Host:
     `cpu_models` are those that libvirt knows by name; empty where it does not tell. So is it with `firmware`, of
     devices.FIRMWARE. `tpm` and `rates`: whether it emulates TPMs, and the kernel holds network cards to a rate; None
     where nobody asks or nothing is told; so is it with `free_hugepages_mib`, and `numa_nodes` by their ids.
+    `links` are its network devices, each of LINK_KINDS; `bridges` those of libvirt's networks; `libvirt` its version as
+    libvirt counts (11.3.0 is 11003000), 0 where nobody asks.
     """
 
     missing: str | None = None
@@ -214,6 +222,9 @@ class Host:
     rates: bool | None = None
     free_hugepages_mib: int | None = None
     numa_nodes: frozenset[int] | None = None
+    links: Mapping[str, str] | None = None
+    bridges: Mapping[str, str] = field(default_factory=dict)
+    libvirt: int = 0
 
 
 @dataclass(frozen=True)
@@ -560,6 +571,8 @@ def host_problems(
         if not host.networks.get(network, False):
             lacking.append(f"the network {network} is not {'active' if network in host.networks else 'defined'}")
     lacking += _lacking_hardware(using, host)
+    lacking += _lacking_links(using, host)
+    found += _vlan_problems(using, host)
     limited = sorted(wish.name for wish in using if any(nic.limited for nic in wish.shape.nics))
     if limited and host.rates is False:
         found.append(
@@ -571,6 +584,32 @@ def host_problems(
     if host.iso_tool is None and any("write_seed" in words for words in steps.values()):
         lacking.append("xorrisofs is not installed (Debian package xorriso); it makes the first-boot data")
     return found, lacking
+
+
+def _lacking_links(wishes: list[Wish], host: Host) -> list[str]:
+    """The bridges and devices that cards shall end in and that are not here."""
+    words = {"bridge": "bridge", "macvtap": "network device"}
+    ends = {(nic.link, nic.source) for wish in wishes for nic in wish.shape.nics if nic.link in words}
+    missing = [] if host.links is None else sorted(end for end in ends if end[1] not in host.links)
+    return [f"the {words[link]} {source} is not on this host" for link, source in missing]
+
+
+def _vlan_problems(wishes: list[Wish], host: Host) -> Iterable[str]:
+    """Cards whose VLAN nobody would keep apart from the others."""
+    for wish in wishes:
+        for nic in (nic for nic in wish.shape.nics if nic.vlan is not None):
+            bridge = host.bridges.get(nic.source, "") if nic.link == "network" else nic.source
+            kind = (host.links or {}).get(bridge)
+            if kind == "bridge":
+                yield (
+                    f"{wish.name}: VLAN {nic.vlan} on the bridge {bridge}, which does not filter VLANs; have it do so "
+                    "with kvm_host_bridge_vlans, or leave vlan out"
+                )
+            elif kind == "vlan_bridge" and 0 < host.libvirt < LIBVIRT_WITH_VLANS:
+                yield (
+                    f"{wish.name}: VLAN {nic.vlan} on the bridge {bridge} needs libvirt 11 (Debian 13); upgrade the "
+                    "host, or give it a bridge on a device of that VLAN and leave vlan out"
+                )
 
 
 def _numa_problems(wishes: list[Wish], host: Host) -> Iterable[str]:

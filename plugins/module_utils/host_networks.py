@@ -11,6 +11,7 @@ from ipaddress import IPv4Address, IPv4Interface
 from typing import Any
 
 from ansible_collections.croft.infra.plugins.module_utils import libvirt_definition
+from ansible_collections.croft.infra.plugins.module_utils.devices import MAX_VLAN
 
 # With an address of the host in it, which is the guests' router.
 ROUTED = ("nat", "route")
@@ -110,6 +111,18 @@ def _dhcp_problems(one: Network, own: IPv4Interface) -> list[str]:
             lines.append(
                 f"network {one.name}: {own.ip} is the host's own and in the range of DHCP; leave it out of that"
             )
+    return lines
+
+
+def vlan_problems(vlans: Iterable[str]) -> list[str]:
+    """What is wrong with a list of VLANs and ranges of them, like 10 and 100-199; one line each."""
+    lines = []
+    for text in map(str, vlans):
+        first, dash, last = text.partition("-")
+        ends = [int(end) for end in ((first, last) if dash else (first,)) if end.isdecimal()]
+        known = len(ends) == 1 + len(dash) and all(1 <= end <= MAX_VLAN for end in ends)
+        if not known or ends != sorted(ends):
+            lines.append(f"VLAN {text} is none; give one of 1 to {MAX_VLAN}, or a range of them like 100-199")
     return lines
 
 

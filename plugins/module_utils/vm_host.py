@@ -8,6 +8,7 @@ the VM's volume names; then the root disk; then the mark says that the disk is c
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import subprocess
 import time
@@ -77,6 +78,16 @@ def holds_to_rates() -> bool | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return tried.returncode == 0
+
+
+def network_links(root: Path = Path("/sys/class/net")) -> dict[str, str]:
+    """The network devices, each of domain.LINK_KINDS."""
+    found = {}
+    for link in root.iterdir():
+        filtering = link / "bridge/vlan_filtering"
+        filters = filtering.exists() and filtering.read_text().strip() == "1"
+        found[link.name] = "vlan_bridge" if filters else "bridge" if (link / "bridge").is_dir() else "device"
+    return found
 
 
 class VmHost:
@@ -187,12 +198,25 @@ class VmHost:
             except self.lv.libvirtError:
                 # Then the start of the VM tells.
                 pass
-        if any(nic.limited for wish in wishes for nic in wish.shape.nics):
+        nics = [nic for wish in wishes for nic in wish.shape.nics]
+        if any(nic.limited for nic in nics):
             found["rates"] = holds_to_rates()
+        if any(nic.link != "network" or nic.vlan is not None for nic in nics):
+            found["links"] = network_links()
+            found["bridges"] = self._bridges()
+            found["libvirt"] = self.conn.getLibVersion()
         if any(wish.shape.hugepages for wish in wishes):
             found["free_hugepages_mib"] = capacity.free_hugepages_mib(Path("/proc/meminfo").read_text())
         if any(wish.shape.numa_node is not None for wish in wishes):
             found["numa_nodes"] = frozenset(node.id for node in capacity.read_numa_nodes(Path("/"), frozenset()))
+        return found
+
+    def _bridges(self) -> dict[str, str]:
+        """The bridge of each libvirt network that has one."""
+        found = {}
+        for network in self.conn.listAllNetworks(0):
+            with contextlib.suppress(self.lv.libvirtError):
+                found[network.name()] = network.bridgeName()
         return found
 
     def _volume_image(self, name: str) -> Image:

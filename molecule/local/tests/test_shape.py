@@ -50,7 +50,7 @@ def test_a_card_is_held_to_its_rate_or_the_host_says_that_it_cannot(
     play: Play, lab_inventory: Mapping[str, Any]
 ) -> None:
     inventory = lab_inventory["virtual_machines"]
-    slow = {**SHAPE, "networks": [{**SHAPE["networks"][0], "bandwidth": RATE}]}
+    slow = {**SHAPE, "hugepages": False, "networks": [{**SHAPE["networks"][0], "bandwidth": RATE}]}
     run = play(VMS, virtual_machines=[*inventory, slow], virtual_machines_ready_timeout=600)
     if run.rc == 0:
         assert "512" in node(
@@ -61,6 +61,23 @@ def test_a_card_is_held_to_its_rate_or_the_host_says_that_it_cannot(
         assert "shape1: bandwidth needs a kernel with sch_htb" in fatal(run)
         assert run.changed == {}
     assert "shape1" not in node(HOST, "virsh list --all --name; ls /var/lib/croft/pool")
+
+
+def test_vlans_are_kept_apart_or_the_host_says_that_it_cannot(play: Play, lab_inventory: Mapping[str, Any]) -> None:
+    inventory = lab_inventory["virtual_machines"]
+    tagged = {**SHAPE, "networks": [SHAPE["networks"][0], {"bridge": "br-vms", "vlan": 10}]}
+    refused = play(VMS, virtual_machines=[*inventory, {**tagged, "hugepages": False}])
+    assert "shape1: VLAN 10 on the bridge br-vms, which does not filter VLANs" in fatal(refused)
+    assert refused.changed == {}
+    wrong = play("playbooks/hosts.yml", cmdline="--limit kvm3", kvm_host_bridge_vlans=["10", "4095"])
+    assert "kvm3: VLAN 4095 is none" in fatal(wrong)
+    run = play("playbooks/hosts.yml", cmdline="--limit kvm3", kvm_host_bridge_vlans=["10"])
+    if run.rc == 0:
+        assert "10" in node(HOST, "bridge vlan show dev vm0").split()
+        assert play("playbooks/hosts.yml", cmdline="--limit kvm3").rc == 0
+    else:
+        assert "kvm3: kvm_host_bridge_vlans needs a kernel with CONFIG_BRIDGE_VLAN_FILTERING" in fatal(run)
+        assert run.changed == {}
 
 
 @pytest.mark.usefixtures("own_kernel_settings")

@@ -66,6 +66,10 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"disks": [{"name": "d", "size_gib": 1, "size": 2}]}, "disks[0].size is not known; known are name, size_gib"),
     ({"disks": [{"name": "d", "size_gib": 1}] * 2}, "disks has the name d 2 times"),
     ({"networks": [{"network": "a", "bridge": "b"}]}, "networks[0].bridge is there beside network"),
+    (
+        {"networks": [{"macvtap": "eno1", "vlan": 9}]},
+        "networks[0].vlan is not for macvtap; put it upon the host's device",
+    ),
     ({"networks": [{"vlan": 4095}]}, "networks[0].vlan is 4095; give a whole number of at least 1, at most 4094"),
     ({"networks": [{"mac": "01:00:00:00:00:00"}]}, "networks[0].mac is '01:00:00:00:00:00'; give a unicast"),
     ({"networks": [{"address": "10.0.0.5"}]}, "networks[0].address is '10.0.0.5'; give an address with its prefix"),

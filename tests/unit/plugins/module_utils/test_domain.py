@@ -192,6 +192,14 @@ SLOW = replace(WISH, shape=Shape(nics=(Nic("lan", WISH.mac, "network", WISH.netw
 HUGE = replace(WISH, shape=Shape(hugepages=True))
 HUGE_RUNNING = replace(RUNNING, live=replace(RUNNING.live or RUNNING.config, hugepages=True))
 PINNED = replace(WISH, shape=Shape(numa_node=2))
+TAGGED = replace(WISH, shape=Shape(nics=(Nic("lan", WISH.mac, "network", WISH.network or "", vlan=10),)))
+ENDS = (
+    Nic("lan", WISH.mac, "network", WISH.network or ""),
+    Nic("second", "52:54:00:00:00:02", "bridge", "br0", vlan=20),
+    Nic("third", "52:54:00:00:00:03", "macvtap", "eth1"),
+)
+BRIDGED = replace(WISH, shape=Shape(nics=ENDS))
+LINKED = replace(HOST, bridges={WISH.network or "": "br-vms"}, libvirt=11_003_000)
 HOST_PROBLEMS = [
     (WISH, Actual(), HOST, [], []),
     (WISH, Actual(), Host(missing="no libvirt"), [], ["no libvirt"]),
@@ -227,6 +235,40 @@ HOST_PROBLEMS = [
     (SLOW, Actual(), HOST, [], []),
     (SLOW, Actual(), replace(HOST, rates=True), [], []),
     (SLOW, Actual(), replace(HOST, rates=False), ["web1: bandwidth needs a kernel with sch_htb"], []),
+    (TAGGED, Actual(), HOST, [], []),
+    (
+        TAGGED,
+        Actual(),
+        replace(LINKED, links={"br-vms": "bridge"}),
+        ["web1: VLAN 10 on the bridge br-vms, which does not filter VLANs; have it do so with kvm_host_bridge_vlans"],
+        [],
+    ),
+    (TAGGED, Actual(), replace(LINKED, links={"br-vms": "vlan_bridge"}), [], []),
+    # Open vSwitch, say.
+    (TAGGED, Actual(), replace(LINKED, links={"br-vms": "device"}, libvirt=9_000_000), [], []),
+    (
+        TAGGED,
+        Actual(),
+        replace(LINKED, links={"br-vms": "vlan_bridge"}, libvirt=10_999_999),
+        ["web1: VLAN 10 on the bridge br-vms needs libvirt 11 (Debian 13)"],
+        [],
+    ),
+    (TAGGED, Actual(RUNNING), replace(LINKED, links={"br-vms": "bridge"}), ["web1: VLAN 10 on the bridge br-vms"], []),
+    (BRIDGED, Actual(), replace(LINKED, links={"br0": "vlan_bridge", "eth1": "device"}), [], []),
+    (
+        BRIDGED,
+        Actual(),
+        replace(LINKED, links={"br1": "bridge"}),
+        [],
+        ["the bridge br0 is not on this host", "the network device eth1 is not on this host"],
+    ),
+    (
+        BRIDGED,
+        Actual(),
+        replace(LINKED, links={"br0": "bridge", "eth1": "device"}),
+        ["web1: VLAN 20 on the bridge br0, which does not filter VLANs"],
+        [],
+    ),
     (HUGE, Actual(), HOST, [], []),
     (HUGE, Actual(), replace(HOST, free_hugepages_mib=WISH.memory_mib), [], []),
     (

@@ -106,3 +106,16 @@ def test_the_vms_in_a_network_are_known() -> None:
         for name, network in (("web2", "inside"), ("app1", "vms"), ("web1", "inside"))
     ]
     assert networks.users(domains, "inside") == ["web1", "web2"]
+
+
+@pytest.mark.parametrize(
+    ("vlans", "wrong"),
+    [
+        ([], []),
+        (["1", "4094", "10-20", 30, "7-7"], []),
+        (["0", "4095", "x", "", "10-", "-10", "20-10", "1-4095", "1-2-3"], None),
+    ],
+)
+def test_vlans(vlans: list[Any], wrong: list[str] | None) -> None:
+    expected = [f"VLAN {text} is none; give one of 1 to 4094, or a range of them like 100-199" for text in vlans]
+    assert network_problems([], vlans=vlans) == (expected if wrong is None else wrong)
