@@ -250,27 +250,45 @@ def read_state(monitor: str) -> State:
     )
 
 
-def departure_problems(state: State, host: str, others: Collection[str], third_vote: bool, dead: bool) -> list[str]:
-    """What speaks against taking a host out of the cluster of it and the others; nothing when it may go, or is gone."""
+@dataclass(frozen=True)
+class Departure:
+    """A host that shall leave the cluster of it and `others`.
+
+    `known` are the hosts of the inventory, of which one may have gone before. `third_vote`: a quorum device votes, too.
+    `dead`: the host does not come back.
+    """
+
+    host: str
+    others: Collection[str]
+    known: Collection[str] = ()
+    third_vote: bool = False
+    dead: bool = False
+
+
+def departure_problems(state: State, wish: Departure) -> list[str]:
+    """What speaks against a departure; nothing when the host may go, or is gone."""
+    host, others = wish.host, wish.others
     if host not in state.nodes:
-        return []
+        there = ", ".join(sorted(state.nodes))
+        stranger = f"{host}: is neither in the cluster, which has {there}, nor in the inventory; name one of it"
+        return [] if host in wish.known else [stranger]
     lines = [
         f"{other}: is not online in the cluster, which can spare no other host meanwhile; bring it back first"
         for other in sorted(set(others) - state.online)
     ]
-    if len(others) < (2 if third_vote else 3):
+    if len(others) < (2 if wish.third_vote else 3):
         lines.append(
             f"{host}: without it {len(others)} hosts are left, which cannot outvote a dead one; a cluster has three, "
             "or two with ha_cluster_quorum_device"
         )
-    if dead and host in state.online:
+    if wish.dead and host in state.online:
         lines.append(f"{host}: is online in the cluster; leave ha_cluster_remove_host_is_dead away")
-    elif dead and host in state.unclean:
+    elif wish.dead and host in state.unclean:
         lines.append(
             f"{host}: is not fenced yet, so its VMs may still run there; when it is surely off: "
             f"stonith_admin --confirm {host}"
         )
-    elif not dead and host not in state.online:
+    elif not wish.dead and host not in state.online:
         lines.append(
             f"{host}: is not online in the cluster; bring it back, or if it never comes back say so with "
             "ha_cluster_remove_host_is_dead=true"

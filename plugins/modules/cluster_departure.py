@@ -83,13 +83,8 @@ def main() -> None:
         module.fail_json(msg="the cluster on this host does not answer; is pacemaker running?")
     member = host in state.nodes
     if not forget:
-        if not member and host not in module.params["known"]:
-            there = ", ".join(sorted(state.nodes))
-            module.fail_json(
-                msg=f"{host}: is neither in the cluster, which has {there}, nor in the inventory; name one of it"
-            )
-        rest, third_vote, dead = (module.params[name] for name in ("hosts", "third_vote", "dead"))
-        lines = pacemaker.departure_problems(state, host, rest, third_vote, dead)
+        rest, known, third_vote, dead = (module.params[name] for name in ("hosts", "known", "third_vote", "dead"))
+        lines = pacemaker.departure_problems(state, pacemaker.Departure(host, rest, known, third_vote, dead))
         if lines:
             module.fail_json(msg="\n".join(lines))
     elif member and not module.check_mode:

@@ -211,6 +211,13 @@ def four(**change: Any) -> pacemaker.State:
 def test_a_host_leaves_only_when_nothing_is_lost_by_it(
     state: pacemaker.State, others: set[str], third_vote: bool, dead: bool, said: list[str]
 ) -> None:
-    lines = pacemaker.departure_problems(state, "kvm4", others, third_vote, dead)
+    lines = pacemaker.departure_problems(state, pacemaker.Departure("kvm4", others, FOUR, third_vote, dead))
     assert len(lines) == len(said)
     assert all(line.startswith(begin) for line, begin in zip(lines, said, strict=True)), lines
+
+
+def test_a_host_that_nobody_knows_is_told() -> None:
+    said = pacemaker.departure_problems(four(), pacemaker.Departure("kvm9", REST, FOUR))
+    assert said == [
+        "kvm9: is neither in the cluster, which has kvm1, kvm2, kvm3, kvm4, nor in the inventory; name one of it"
+    ]
