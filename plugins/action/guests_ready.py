@@ -14,6 +14,7 @@ from ansible.utils.display import Display
 from ansible_collections.croft.infra.plugins.module_utils.guests import WAYS, complaint, progress
 
 display = Display()
+_LONGEST_TURN = 30
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]
@@ -30,7 +31,6 @@ class ActionModule(ActionBase):  # type: ignore[misc]
                 "ready": {"type": "str", "choices": list(WAYS), "default": "either"},
                 "timeout": {"type": "int", "default": 180},
                 "wait": {"type": "int", "default": 10},
-                "known": {"type": "list", "elements": "str", "default": []},
                 "uri": {"type": "str"},
             }
         )
@@ -45,17 +45,17 @@ class ActionModule(ActionBase):  # type: ignore[misc]
     def _wait(self, host: str, given: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         arguments = {key: given[key] for key in ("names", "ready", "uri") if given.get(key) is not None}
         timeout, turn = given["timeout"], max(1, given["wait"])
-        known: list[str] = []
         waited = 0
         while True:
-            arguments |= {"known": known, "wait": max(0, min(turn, timeout - waited))}
+            arguments["wait"] = max(0, min(turn, timeout - waited))
             seen = self._execute_module("croft.infra.guests_ready", module_args=arguments, task_vars=task_vars)
             if seen.get("failed") or "waiting" not in seen:
                 return {**seen, "failed": True}
             # A turn that ended early counts as one second at least: time-outs are counted, the clock is not asked.
             waited += max(1, seen["waited"])
-            known = seen["ready"]
-            result = {"changed": False, "ready": known, "waiting": seen["waiting"], "waited": waited}
+            # Each turn costs the host a start of the module, which guests that boot on the same CPUs wait for.
+            turn = max(turn, min(_LONGEST_TURN, turn + turn // 2 + 1))
+            result = {"changed": False, "ready": seen["ready"], "waiting": seen["waiting"], "waited": waited}
             display.display(progress(host, len(given["names"]), seen["waiting"], waited))
             if not seen["waiting"]:
                 return result

@@ -11,12 +11,17 @@ accelerator's full CPU (`host` or `max`), since that is the upper bound of what 
 
 from __future__ import annotations
 
+import json
+import os
 import subprocess
 import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from ansible_collections.croft.infra.plugins.module_utils.private_file import write_privately
 
 BINARIES = ("qemu-system-x86_64", "/usr/libexec/qemu-kvm")
 TOKEN = b"croft: the test boot is up"
@@ -133,6 +138,48 @@ def try_boot(
             qemu.kill()
             qemu.wait()
         return Boot(False, f"a test boot with {accelerator} {ended}: {_complaint(complaints.read_bytes())}")
+
+
+def surroundings(binary: str, device: str = "/dev/kvm") -> dict[str, Any]:
+    """What a test boot's result holds for: this start of the host, this QEMU, this /dev/kvm.
+
+    A module of the kernel that is loaded anew, with nested virtualization switched on say, makes the device anew.
+    """
+    seen: dict[str, Any] = {"binary": binary, "boot": _text("/proc/sys/kernel/random/boot_id")}
+    for path in (binary, device):
+        try:
+            about = os.stat(path)
+        except OSError:
+            seen[path] = None
+        else:
+            seen[path] = [about.st_dev, about.st_ino, about.st_size, about.st_ctime_ns]
+    return seen
+
+
+def recall(store: Path, around: dict[str, Any]) -> dict[str, Boot]:
+    """The test boots that went well or failed in the same surroundings, by accelerator."""
+    try:
+        noted = json.loads(store.read_text())
+        if noted["around"] != around:
+            return {}
+        return {kind: Boot(bool(works), str(reason)) for kind, (works, reason) in noted["boots"].items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        # Nothing noted, or nothing that can be read: then it is tried again.
+        return {}
+
+
+def note(store: Path, around: dict[str, Any], boots: dict[str, Boot]) -> None:
+    """Keep what was seen for the next run."""
+    told = {"around": around, "boots": {kind: [boot.works, boot.reason] for kind, boot in boots.items()}}
+    store.parent.mkdir(mode=0o755, exist_ok=True)
+    write_privately(store, json.dumps(told))
+
+
+def _text(path: str) -> str:
+    try:
+        return Path(path).read_text().strip()
+    except OSError:
+        return ""
 
 
 def _complaint(errors: bytes) -> str:

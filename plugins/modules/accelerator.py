@@ -14,6 +14,9 @@ description:
   - Boots a guest of one sector with QEMU and waits for it to answer on its serial port. That /dev/kvm is there and
     opens says little; on some hosts every guest dies on it all the same.
   - Changes nothing on the host. Runs in check mode too.
+  - What was seen is noted in C(/run/croft/accelerator.json) and holds until the host is started again, or has another
+    QEMU or another /dev/kvm (a module of the kernel that was loaded anew). Whoever insists on an accelerator that
+    failed has it tried again.
 options:
   accelerator:
     description:
@@ -60,11 +63,23 @@ reason:
   sample: a test boot with kvm answered after 0.6 s
 """
 
+import contextlib
 import os
 import shutil
+from dataclasses import replace
+from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.croft.infra.plugins.module_utils.boot_probe import BINARIES, Boot, try_boot
+from ansible_collections.croft.infra.plugins.module_utils.boot_probe import (
+    BINARIES,
+    Boot,
+    note,
+    recall,
+    surroundings,
+    try_boot,
+)
+
+STORE = Path("/run/croft/accelerator.json")
 
 
 def kvm_boot(binary: str, timeout: int) -> Boot:
@@ -94,13 +109,27 @@ def main() -> None:
         module.exit_json(changed=False, accelerator=guess if wanted == "auto" else wanted, reason="not tried")
     if not binary:
         module.fail_json(msg="QEMU is not installed (Debian package qemu-system-x86): there is nothing to boot with")
-    seen = []
+    around = {**surroundings(binary), "timeout": timeout}
+    known = recall(STORE, around)
+    boots: dict[str, Boot] = {}
     for accelerator in ("kvm", "tcg") if wanted == "auto" else (wanted,):
-        boot = kvm_boot(binary, timeout) if accelerator == "kvm" else try_boot(binary, "tcg", timeout)
-        seen.append(boot.reason)
-        if boot.works:
-            module.exit_json(changed=False, accelerator=accelerator, reason="; ".join(seen))
-    module.fail_json(msg=f"no guest boots on this host: {'; '.join(seen)}")
+        before = known.get(accelerator)
+        if before is not None and (before.works or wanted == "auto"):
+            boots[accelerator] = replace(before, reason=f"{before.reason} (seen by an earlier run)")
+        else:
+            boots[accelerator] = kvm_boot(binary, timeout) if accelerator == "kvm" else try_boot(binary, "tcg", timeout)
+            known[accelerator] = boots[accelerator]
+        if boots[accelerator].works:
+            break
+    if not module.check_mode:
+        # What cannot be noted is tried again by the next run.
+        with contextlib.suppress(OSError):
+            note(STORE, around, known)
+    reason = "; ".join(boot.reason for boot in boots.values())
+    last, boot = list(boots.items())[-1]
+    if not boot.works:
+        module.fail_json(msg=f"no guest boots on this host: {reason}")
+    module.exit_json(changed=False, accelerator=last, reason=reason)
 
 
 if __name__ == "__main__":

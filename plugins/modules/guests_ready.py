@@ -32,14 +32,10 @@ options:
     type: int
     default: 180
   wait:
-    description: Seconds of one turn; a progress line is shown after each, or when another guest came up.
+    description:
+      - Seconds of the first turn. A progress line is shown after each, and each is half as long again, up to 30.
     type: int
     default: 10
-  known:
-    description: The guests that were up in the turn before. Set by the action plugin.
-    type: list
-    elements: str
-    default: []
 extends_documentation_fragment: [croft.infra.libvirt]
 requirements: [python3-libvirt]
 attributes:
@@ -87,14 +83,14 @@ from ansible_collections.croft.infra.plugins.module_utils.libvirt_connection imp
 )
 
 
-def turn(conn: Any, names: list[str], ready: str, wait: int, known: set[str]) -> dict[str, Any]:
-    """Look once a second, up to `wait` times, until all are up or another one than `known` is."""
+def turn(conn: Any, names: list[str], ready: str, wait: int) -> dict[str, Any]:
+    """Look once a second, up to `wait` times, until all are up, or those that are not are switched off."""
     up: set[str] = set()
     for waited in range(wait + 1):
         waiting = [found for name in names if name not in up and (found := judge(name, look(conn, name, ready), ready))]
         up = set(names) - {guest["name"] for guest in waiting}
         # No guest that is switched off will come up by waiting for it.
-        if up - known or not any(guest["running"] for guest in waiting) or waited == wait:
+        if not any(guest["running"] for guest in waiting) or waited == wait:
             break
         time.sleep(1)
     return {"ready": [name for name in names if name in up], "waiting": waiting, "waited": waited}
@@ -107,7 +103,6 @@ def main() -> None:
             "ready": {"type": "str", "choices": list(WAYS), "default": "either"},
             "timeout": {"type": "int", "default": 180},
             "wait": {"type": "int", "default": 10},
-            "known": {"type": "list", "elements": "str", "default": []},
             "uri": {"type": "str", "default": DEFAULT_URI},
         },
         supports_check_mode=True,
@@ -115,7 +110,7 @@ def main() -> None:
     given = module.params
     try:
         with connection(given["uri"]) as conn:
-            seen = turn(conn, given["names"], given["ready"], max(0, given["wait"]), set(given["known"]))
+            seen = turn(conn, given["names"], given["ready"], max(0, given["wait"]))
     except (LibvirtMissingError, LibvirtFailedError) as error:
         module.fail_json(msg=str(error))
     module.exit_json(changed=False, **seen)

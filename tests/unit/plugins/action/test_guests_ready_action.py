@@ -50,7 +50,7 @@ def test_it_asks_until_all_are_up(monkeypatch: pytest.MonkeyPatch) -> None:
         "kvm1: 1 of 2 guests are up, waiting for b (7 s)",
         "kvm1: 2 of 2 guests are up (10 s)",
     ]
-    assert [asked["known"] for asked in call.asked] == [[], ["a"], ["a"]]
+    assert [asked["wait"] for asked in call.asked] == [5, 8, 13]
 
 
 def test_it_gives_up_in_the_end_and_names_them(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.croft.infra.plugins.module_utils.boot_probe import Boot
+from ansible_collections.croft.infra.plugins.module_utils.boot_probe import Boot, recall, surroundings
 from ansible_collections.croft.infra.plugins.modules import accelerator
 
 RunModule = Callable[..., dict[str, Any]]
 
 
 @pytest.fixture
-def host(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+def host(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., None]:
     """A host with or without QEMU and /dev/kvm, and what guests do on it."""
+    monkeypatch.setattr(accelerator, "STORE", tmp_path / "croft/accelerator.json")
 
     def make(*works: str, device: bool = True, qemu: bool = True) -> None:
         monkeypatch.setattr(accelerator.os.path, "exists", lambda _path: device)
@@ -41,6 +43,48 @@ def test_a_boot_decides(host: Any, run_module: RunModule, case: tuple[str, tuple
     for check in (True, False):
         found = run_module(accelerator, {"accelerator": wanted}, check=check)
         assert (found["changed"], found["accelerator"], found["reason"]) == (False, expected, reason)
+
+
+def test_what_was_seen_holds_until_something_is_different(
+    host: Any, run_module: RunModule, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    around = {"boot": "1"}
+    monkeypatch.setattr(accelerator, "surroundings", lambda _binary: dict(around))
+    host("tcg")
+    # Checking notes nothing.
+    assert run_module(accelerator, {}, check=True)["reason"] == "kvm seen; tcg seen"
+    assert run_module(accelerator, {})["reason"] == "kvm seen; tcg seen"
+    host("kvm", "tcg")
+    again = run_module(accelerator, {})
+    assert again["accelerator"] == "tcg"
+    assert again["reason"] == "kvm seen (seen by an earlier run); tcg seen (seen by an earlier run)"
+    # Another time to wait, and who insists, are worth a try.
+    assert run_module(accelerator, {"timeout": 20})["accelerator"] == "kvm"
+    assert run_module(accelerator, {})["accelerator"] == "kvm"
+    host()
+    assert run_module(accelerator, {"accelerator": "kvm"})["reason"] == "kvm seen (seen by an earlier run)"
+    around["boot"] = "2"
+    assert "no guest boots" in run_module(accelerator, {})["msg"]
+    host("kvm")
+    assert run_module(accelerator, {"accelerator": "kvm"})["reason"] == "kvm seen"
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", '{"around": {}, "boots": [1]}', '{"around": {}, "boots": {"kvm": 1}}']
+)
+def test_a_note_that_cannot_be_read_is_none(tmp_path: Path, text: str) -> None:
+    store = tmp_path / "note.json"
+    store.write_text(text)
+    assert recall(store, {}) == {}
+
+
+def test_the_surroundings_tell_another_device(tmp_path: Path) -> None:
+    binary, device = tmp_path / "qemu", tmp_path / "kvm"
+    binary.write_text("")
+    before = surroundings(str(binary), str(device))
+    assert before == surroundings(str(binary), str(device))
+    device.write_text("")
+    assert surroundings(str(binary), str(device)) != before
 
 
 def test_without_the_device_tcg_is_taken(host: Any, run_module: RunModule) -> None:
