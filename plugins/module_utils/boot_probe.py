@@ -145,7 +145,7 @@ def surroundings(binary: str, device: str = "/dev/kvm") -> dict[str, Any]:
 
     A module of the kernel that is loaded anew, with nested virtualization switched on say, makes the device anew.
     """
-    seen: dict[str, Any] = {"binary": binary, "boot": _text("/proc/sys/kernel/random/boot_id")}
+    seen: dict[str, Any] = {"binary": binary, "boot": Path("/proc/sys/kernel/random/boot_id").read_text()}
     for path in (binary, device):
         try:
             about = os.stat(path)
@@ -171,15 +171,9 @@ def recall(store: Path, around: dict[str, Any]) -> dict[str, Boot]:
 def note(store: Path, around: dict[str, Any], boots: dict[str, Boot]) -> None:
     """Keep what was seen for the next run."""
     told = {"around": around, "boots": {kind: [boot.works, boot.reason] for kind, boot in boots.items()}}
+    # Others have their own files beside it, which are not for their owner alone.
     store.parent.mkdir(mode=0o755, exist_ok=True)
     write_privately(store, json.dumps(told))
-
-
-def _text(path: str) -> str:
-    try:
-        return Path(path).read_text().strip()
-    except OSError:
-        return ""
 
 
 def _complaint(errors: bytes) -> str:

@@ -124,6 +124,7 @@ class VmHost:
             self._refresh()
         volumes = frozenset(self.pool.listVolumes()) if active else frozenset()
         self.images = {name: self._volume_image(name) for name in {wish.image for wish in wishes} & volumes}
+        networks = self.conn.listAllNetworks(0)
         host = Host(
             arch=self.conn.getInfo()[0],
             pool_type=self.pool_type,
@@ -131,12 +132,12 @@ class VmHost:
             pool_active=active,
             images=self.images,
             volumes=volumes,
-            networks={network.name(): bool(network.isActive()) for network in self.conn.listAllNetworks(0)},
+            networks={network.name(): bool(network.isActive()) for network in networks},
             uuids={about.uuid: name for name, about in described.items()},
             macs={mac: name for name, about in described.items() for mac in about.macs},
             iso_tool=shutil.which(seed.ISO_TOOL),
             cpu_models=self._cpu_models(),
-            **self._hardware(wishes),
+            **self._hardware(wishes, networks),
         )
         actuals = {}
         for wish in wishes:
@@ -184,7 +185,7 @@ class VmHost:
         except self.lv.libvirtError:
             return frozenset()
 
-    def _hardware(self, wishes: list[Wish]) -> dict[str, Any]:
+    def _hardware(self, wishes: list[Wish], networks: list[Any]) -> dict[str, Any]:
         """What the host can give VMs of what some hosts cannot; asked only where somebody wants it."""
         found: dict[str, Any] = {}
         arch = self.conn.getInfo()[0]
@@ -203,7 +204,7 @@ class VmHost:
             found["rates"] = holds_to_rates()
         if any(nic.link != "network" or nic.vlan is not None for nic in nics):
             found["links"] = network_links()
-            found["bridges"] = self._bridges()
+            found["bridges"] = self._bridges(networks)
             found["libvirt"] = self.conn.getLibVersion()
         if any(wish.shape.hugepages for wish in wishes):
             found["free_hugepages_mib"] = capacity.free_hugepages_mib(Path("/proc/meminfo").read_text())
@@ -211,10 +212,10 @@ class VmHost:
             found["numa_nodes"] = frozenset(node.id for node in capacity.read_numa_nodes(Path("/"), frozenset()))
         return found
 
-    def _bridges(self) -> dict[str, str]:
+    def _bridges(self, networks: list[Any]) -> dict[str, str]:
         """The bridge of each libvirt network that has one."""
         found = {}
-        for network in self.conn.listAllNetworks(0):
+        for network in networks:
             with contextlib.suppress(self.lv.libvirtError):
                 found[network.name()] = network.bridgeName()
         return found

@@ -111,6 +111,7 @@ def main() -> None:
         module.fail_json(msg="QEMU is not installed (Debian package qemu-system-x86): there is nothing to boot with")
     around = {**surroundings(binary), "timeout": timeout}
     known = recall(STORE, around)
+    fresh: dict[str, Boot] = {}
     boots: dict[str, Boot] = {}
     for accelerator in ("kvm", "tcg") if wanted == "auto" else (wanted,):
         before = known.get(accelerator)
@@ -118,13 +119,13 @@ def main() -> None:
             boots[accelerator] = replace(before, reason=f"{before.reason} (seen by an earlier run)")
         else:
             boots[accelerator] = kvm_boot(binary, timeout) if accelerator == "kvm" else try_boot(binary, "tcg", timeout)
-            known[accelerator] = boots[accelerator]
+            fresh[accelerator] = boots[accelerator]
         if boots[accelerator].works:
             break
-    if not module.check_mode:
+    if fresh and not module.check_mode:
         # What cannot be noted is tried again by the next run.
         with contextlib.suppress(OSError):
-            note(STORE, around, known)
+            note(STORE, around, known | fresh)
     reason = "; ".join(boot.reason for boot in boots.values())
     last, boot = list(boots.items())[-1]
     if not boot.works:
